@@ -1,0 +1,128 @@
+"""Every metric, declared once: name, unit, meaning; and how latency follows from time stamps.
+
+Owns: the table of metrics and the latency formulas.
+Must not know: how a metric is shown, who took the time stamps.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from lpbench.units import BYTES, COUNT, MILLISECONDS, RATIO
+
+TAIL_SAMPLES = 700
+"""A p99 over fewer samples says nothing (DESIGN.md, "Latency and throughput metrics")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a name in a record means.
+
+    Attributes:
+        unit: unit of the value.
+        meaning: the formula in words.
+        exact: the same on every machine, for routing that is drawn and not computed.
+        compared: shown as a ratio between arms.
+    """
+
+    unit: str
+    meaning: str
+    exact: bool = False
+    compared: bool = False
+
+
+METRICS: Mapping[str, Metric] = {
+    "iterations": Metric(COUNT, "passes of the model", exact=True, compared=True),
+    "prefill_rows": Metric(
+        COUNT, "prompt tokens computed, again after a preemption", exact=True, compared=True
+    ),
+    "decode_rows": Metric(COUNT, "decode tokens fed", exact=True),
+    "preemptions": Metric(COUNT, "requests that lost their KV pages", exact=True),
+    "expert_bytes": Metric(
+        BYTES, "w x sum over iterations and layers of |D|", exact=True, compared=True
+    ),
+    "expert_bytes_prefill_marginal": Metric(
+        BYTES, "w x sum of |P minus E_d|: what prefill added", exact=True, compared=True
+    ),
+    "expert_bytes_prefill_iterations": Metric(
+        BYTES, "expert_bytes of the iterations that carry a prefill row", exact=True, compared=True
+    ),
+    "distinct_expert_loads": Metric(COUNT, "sum of |D|", exact=True, compared=True),
+    "reload_factor": Metric(
+        RATIO,
+        "experts touched by each request's prefill rows, over their union per request; 1 is ideal",
+        exact=True,
+        compared=True,
+    ),
+    "expert_coverage": Metric(RATIO, "sum of |D| over E x passes through a layer", exact=True),
+    "expert_coverage_prefill_iterations": Metric(
+        RATIO, "expert_coverage of the iterations that carry a prefill row", exact=True
+    ),
+    "expert_coverage_decode_iterations": Metric(
+        RATIO, "expert_coverage of the iterations that carry none", exact=True
+    ),
+    "tokens_per_expert": Metric(RATIO, "(row, expert) pairs over sum of |D|", exact=True),
+    "expert_bytes_modelled": Metric(
+        BYTES,
+        "w x sum over iterations and layers of E (1 - (1 - k/E)^rows): uniform routing",
+        exact=True,
+    ),
+    **{
+        f"{name}_ms_{statistic}": Metric(
+            MILLISECONDS, f"{meaning}: {statistic}", compared=statistic in ("mean", "max")
+        )
+        for name, meaning in (
+            ("ttft", "first token - arrival, queueing included"),
+            ("tbt", "gap between consecutive tokens of a request, pooled"),
+            ("tpot", "(e2e - ttft) / (n - 1) per request with n > 1 tokens"),
+            ("e2e", "last token - arrival"),
+            ("queue", "first scheduled - arrival"),
+        )
+        for statistic in ("mean", "median", "p99", "max")
+    },
+}
+"""All metrics of a record, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """When things happened to one request, in nanoseconds of one clock.
+
+    Attributes:
+        arrival: when it became visible.
+        scheduled: start of the iteration that first carried it.
+        tokens: when each of its tokens was there.
+    """
+
+    arrival: int
+    scheduled: int
+    tokens: tuple[int, ...]
+
+
+def latency_samples(times: Sequence[Times]) -> dict[str, list[float]]:
+    """Return the samples of ttft, tbt, tpot, e2e and queue in milliseconds."""
+    samples: dict[str, list[float]] = {"ttft": [], "tbt": [], "tpot": [], "e2e": [], "queue": []}
+    for one in times:
+        first, last, count = one.tokens[0], one.tokens[-1], len(one.tokens)
+        samples["ttft"].append((first - one.arrival) / 1e6)
+        samples["e2e"].append((last - one.arrival) / 1e6)
+        samples["queue"].append((one.scheduled - one.arrival) / 1e6)
+        pairs = zip(one.tokens, one.tokens[1:], strict=False)
+        samples["tbt"] += [(after - before) / 1e6 for before, after in pairs]
+        if count > 1:
+            samples["tpot"].append((last - first) / 1e6 / (count - 1))
+    return samples
+
+
+def summarise(samples: Sequence[float]) -> dict[str, float | str]:
+    """Return mean, median, p99 and max; for one that cannot be had, the reason code."""
+    if not samples:
+        return dict.fromkeys(("mean", "median", "p99", "max"), "no_samples")
+    ranked = sorted(samples)
+    few = len(ranked) < TAIL_SAMPLES
+    return {
+        "mean": fmean(ranked),
+        "median": median(ranked),
+        "p99": "too_few_samples" if few else ranked[-(len(ranked) // 100) - 1],
+        "max": ranked[-1],
+    }

@@ -1,0 +1,1 @@
+"""What puts a run together: spec, resolution, the loop one can read aloud, the jobs."""

@@ -1,0 +1,270 @@
+"""The log of one arm: what its iterations add up to.
+
+Owns: the sums over an arm's steps and their form in the record, iterations.jsonl and
+requests.jsonl.
+Must not know: how an iteration is planned or carried out.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from pydantic import JsonValue
+
+from lpbench.analysis.metrics import METRICS, Times, latency_samples, summarise
+from lpbench.bench.experiment import ArmSpec
+from lpbench.bench.loop import Step
+from lpbench.meters.experts import ExpertMeter, IterationCount
+from lpbench.plan.iteration import IterationPlan
+from lpbench.plan.request import Request
+from lpbench.record.schema import Arm, Ledger, LedgerTerm, Reading, Schedule, Window
+from lpbench.shape.model import ModelShape
+from lpbench.shape.traffic import modelled_bytes
+
+COUNTS_PASS = "counts"
+"""The pass in which experts are counted; its times are the engine's own, with the counting in."""
+
+
+class ArmLog:
+    """Takes the steps of one arm."""
+
+    def __init__(
+        self,
+        arm: ArmSpec,
+        requests: Sequence[Request],
+        shape: ModelShape,
+        *,
+        bytes_per_value: int,
+    ) -> None:
+        """Start with nothing observed."""
+        self._arm = arm
+        self._requests = {request.index: request for request in requests}
+        self._shape = shape
+        self._bytes_per_value = bytes_per_value
+        self._meter = ExpertMeter(
+            num_experts=shape.num_experts,
+            top_k=shape.top_k,
+            expert_bytes=shape.expert_bytes(bytes_per_value),
+        )
+        self._plans = hashlib.sha256()
+        self._totals: Counter[str] = Counter()
+        self._groups: Counter[int] = Counter()
+        self._modelled = 0.0
+        self._span_ns = (0, 0)
+        self._arrived: dict[int, Step] = {}
+        self._scheduled: dict[int, Step] = {}
+        self._sampled: dict[int, list[Step]] = {index: [] for index in self._requests}
+        self._preempted: Counter[int] = Counter()
+        self.tokens: dict[int, list[int]] = {index: [] for index in self._requests}
+
+    def observe(self, step: Step) -> dict[str, JsonValue]:
+        """Add one iteration and return its line of iterations.jsonl."""
+        plan = step.plan
+        count = self._meter.observe(
+            touched=step.execution.routed.touched,
+            prompts=step.execution.routed.prompts,
+            rows=_rows_by_layer(plan, self._shape.num_layers),
+        )
+        tiles = _tiles(plan)
+        line: list[JsonValue] = [list(plan.decodes), list(tiles)]
+        self._plans.update(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        self._totals.update(
+            iterations=1,
+            prefill_rows=sum(_new_rows(plan)),
+            decode_rows=len(plan.decodes),
+            preemptions=len(step.preempted),
+        )
+        if plan.num_groups is not None and plan.prefill[0].tile.layers.start == 0:
+            self._groups[plan.num_groups] += 1
+        self._modelled += modelled_bytes(
+            [plan], self._shape, bytes_per_value=self._bytes_per_value
+        ).total
+        self._stamp(step)
+        return self._line(step, count, tiles)
+
+    def _stamp(self, step: Step) -> None:
+        self._span_ns = (self._span_ns[0] or step.start_ns, step.stop_ns)
+        for request in step.arrived:
+            self._arrived[request] = step
+        for request in step.settled.admitted:
+            self._scheduled.setdefault(request, step)
+        self._preempted.update(step.preempted)
+        for request in step.settled.sampled:
+            self._sampled[request].append(step)
+            self.tokens[request].append(step.execution.tokens[request])
+
+    def _line(
+        self, step: Step, count: IterationCount, tiles: Sequence[JsonValue]
+    ) -> dict[str, JsonValue]:
+        return {
+            "arm": self._arm.label,
+            "iteration": step.iteration,
+            "start_ms": (step.start_ns - self._span_ns[0]) / 1e6,
+            "duration_ms": (step.stop_ns - step.start_ns) / 1e6,
+            "decodes": list(step.plan.decodes),
+            "tiles": list(tiles),
+            "num_groups": step.plan.num_groups,
+            "arrived": list(step.arrived),
+            "admitted": list(step.settled.admitted),
+            "preempted": list(step.preempted),
+            "finished": list(step.settled.finished),
+            "distinct_experts": list(count.distinct),
+            "distinct_experts_prefill": list(count.prefill),
+            "distinct_experts_decode": list(count.decode),
+            "expert_bytes": self._meter.bytes_of(count),
+        }
+
+    def request_lines(self) -> list[dict[str, JsonValue]]:
+        """Return the lines of requests.jsonl: every request that was scheduled."""
+        return [self._request_line(index) for index in sorted(self._scheduled)]
+
+    def _request_line(self, index: int) -> dict[str, JsonValue]:
+        request, sampled = self._requests[index], self._sampled[index]
+        arrived, scheduled = self._arrived[index], self._scheduled[index]
+        start = arrived.start_ns
+        return {
+            "arm": self._arm.label,
+            "request": index,
+            "context_tokens": request.context_tokens,
+            "prompt_tokens": request.prompt_tokens,
+            "output_tokens": request.output_tokens,
+            "arrival_iteration": arrived.iteration,
+            "scheduled_iteration": scheduled.iteration,
+            "preemptions": self._preempted[index],
+            "arrival_ms": (start - self._span_ns[0]) / 1e6,
+            "queue_ms": (scheduled.start_ns - start) / 1e6,
+            "token_iterations": [step.iteration for step in sampled],
+            "token_ms": [(step.stop_ns - start) / 1e6 for step in sampled],
+            "tokens": list(self.tokens[index]),
+        }
+
+    def to_record(self, *, unfinished: str | None = None) -> Arm:
+        """Return the arm's part of the record.
+
+        Args:
+            unfinished: reason code against every reading, where the arm was cut short.
+        """
+        policy = self._arm.policy
+        start, stop = self._span_ns
+        counted = self._meter.values()["expert_bytes"]
+        readings = {**self._counted(), **self._latencies()}
+        if unfinished is not None:
+            readings = {name: _against(one, unfinished) for name, one in readings.items()}
+        return Arm(
+            label=self._arm.label,
+            schedule=Schedule(name=policy.name, params=dict(policy.params)),
+            plan_hash=self._plans.hexdigest(),
+            effective_groups=dict(sorted(self._groups.items())),
+            metrics=readings,
+            windows=(
+                Window(
+                    name="arm",
+                    pass_=COUNTS_PASS,
+                    iterations=self._totals["iterations"],
+                    duration_ms=(stop - start) / 1e6,
+                ),
+            ),
+            ledger=Ledger(
+                counted_bytes=counted,
+                modelled_bytes=self._modelled,
+                residual=(
+                    LedgerTerm(name="routing_skew", bytes=(counted or 0) - self._modelled),
+                ),
+            ),
+        )
+
+    def _counted(self) -> dict[str, Reading]:
+        totals = {
+            name: self._totals[name]
+            for name in ("iterations", "prefill_rows", "decode_rows", "preemptions")
+        }
+        readings = {
+            name: _reading(name, value, source="plan") for name, value in totals.items()
+        } | {
+            name: _reading(name, value, source="router")
+            for name, value in self._meter.values().items()
+        }
+        readings["expert_bytes_modelled"] = Reading(
+            value=self._modelled,
+            unit=METRICS["expert_bytes_modelled"].unit,
+            method="modelled",
+            source="closed form, uniform routing",
+            pass_=COUNTS_PASS,
+        )
+        return readings
+
+    def _latencies(self) -> dict[str, Reading]:
+        times = [
+            Times(
+                arrival=self._arrived[index].start_ns,
+                scheduled=self._scheduled[index].start_ns,
+                tokens=tuple(step.stop_ns for step in sampled),
+            )
+            for index, sampled in self._sampled.items()
+            if sampled
+        ]
+        return {
+            f"{name}_ms_{statistic}": _measured(f"{name}_ms_{statistic}", value)
+            for name, samples in latency_samples(times).items()
+            for statistic, value in summarise(samples).items()
+        }
+
+
+def _measured(name: str, value: float | str) -> Reading:
+    absent = isinstance(value, str)
+    return Reading(
+        value=None if isinstance(value, str) else value,
+        unit=METRICS[name].unit,
+        method="measured",
+        source="monotonic clock",
+        validity="absent" if absent else "valid",
+        reasons=(value,) if isinstance(value, str) else (),
+        pass_=COUNTS_PASS,
+    )
+
+
+def _reading(name: str, value: float | None, *, source: str) -> Reading:
+    return Reading(
+        value=value,
+        unit=METRICS[name].unit,
+        method="counted",
+        source=source,
+        validity="absent" if value is None else "valid",
+        reasons=("no_such_rows",) if value is None else (),
+        pass_=COUNTS_PASS,
+        samples=() if value is None else (value,),
+    )
+
+
+def _against(reading: Reading, reason: str) -> Reading:
+    validity = "absent" if reading.value is None else "invalid"
+    changes: Mapping[str, object] = {
+        "validity": validity,
+        "reasons": (*reading.reasons, reason),
+    }
+    return reading.model_copy(update=changes)
+
+
+def _tiles(plan: IterationPlan) -> list[JsonValue]:
+    return [
+        {
+            "request": part.request,
+            "tokens": [part.tile.tokens.start, part.tile.tokens.stop],
+            "layers": [part.tile.layers.start, part.tile.layers.stop],
+        }
+        for part in plan.prefill
+    ]
+
+
+def _new_rows(plan: IterationPlan) -> list[int]:
+    """Return the prompt rows that enter the first layer: each prompt token counts once."""
+    return [len(part.tile.tokens) for part in plan.prefill if part.tile.layers.start == 0]
+
+
+def _rows_by_layer(plan: IterationPlan, num_layers: int) -> list[int]:
+    rows = [0] * num_layers
+    for segment in plan.segments(num_layers):
+        span = segment.layers
+        rows[span.start : span.stop] = [segment.num_rows] * len(span)
+    return rows

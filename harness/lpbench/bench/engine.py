@@ -1,0 +1,150 @@
+"""The engine of a run: device, dtype, memory, and the executor once its weights are there.
+
+Owns: the choice of device and dtype, the memory check, loading, warming up, the audit's engine.
+Must not know: passes, records. The engine's module, torch with it, is imported here and only when
+a run needs it.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from lpbench.bench.experiment import Experiment
+from lpbench.bench.spec import RunSpec
+from lpbench.errors import InputError
+from lpbench.plan.grid import Span, Tile
+from lpbench.plan.iteration import IterationPlan, PromptTile
+from lpbench.shape.memory import plan_memory
+from lpbench.workload.routing import RoutingDraws
+
+if TYPE_CHECKING:
+    from lpbench.executors.torch_engine.executor import TorchExecutor
+    from lpbench.executors.torch_engine.probe import Probe
+
+WARM_UP_TOKENS = 256
+"""Prompt tokens of the pass before the first arm."""
+
+
+class Engine:
+    """One executor at a time, for the counting pass and then for the audit."""
+
+    def __init__(self, spec: RunSpec, experiment: Experiment) -> None:
+        """Choose device and dtype and check the memory, before anything is loaded.
+
+        Raises:
+            InputError: unknown device, or more memory needed than there is.
+            UnavailableError: the device is not there.
+        """
+        from lpbench.executors.torch_engine.device import (
+            available_bytes,
+            device_facts,
+            pick_device,
+        )
+
+        self._experiment = experiment
+        self._device = pick_device(spec.device)
+        self.dtype = spec.dtype or ("bfloat16" if self._device.type == "cuda" else "float32")
+        self.audit_dtype = self.dtype
+        self._memory = plan_memory(
+            experiment.shape,
+            experiment.needs(experiment.num_kv_pages),
+            dtype=self.dtype,
+            available=available_bytes(self._device),
+        )
+        self.num_kv_pages = self._memory.num_kv_pages
+        self.facts: Mapping[str, JsonValue] = {
+            **device_facts(self._device),
+            "memory_planned_bytes": self._memory.total,
+        }
+        self.identity: Mapping[str, JsonValue] = {
+            "executor": "torch",
+            "device": self._device.type,
+            "dtype": self.dtype,
+            "num_kv_pages": self.num_kv_pages,
+        }
+        self._executor: TorchExecutor | None = None
+
+    @property
+    def executor(self) -> "TorchExecutor":
+        """The executor; loaded."""
+        assert self._executor is not None, "not loaded"
+        return self._executor
+
+    def load(self) -> None:
+        """Load or draw the weights, draw the routing, and warm up.
+
+        Raises:
+            InputError: the checkpoint cannot be loaded.
+        """
+        self._executor = self._build(self.dtype)
+        self._warm_up()
+
+    def load_for_audit(self) -> None:
+        """Change to float32 where it fits; else the audit is taken in the run's own dtype."""
+        from lpbench.executors.torch_engine.device import available_bytes
+
+        if self.dtype == "float32":
+            return
+        self._executor = None
+        try:
+            plan_memory(
+                self._experiment.shape,
+                self._experiment.needs(self.num_kv_pages),
+                dtype="float32",
+                available=available_bytes(self._device),
+            )
+        except InputError:
+            self._executor = self._build(self.dtype)
+            return
+        self.audit_dtype = "float32"
+        self._executor = self._build("float32")
+
+    def start_audit(
+        self, script: Mapping[int, Sequence[int]], sampled: Collection[tuple[int, int]]
+    ) -> "Probe":
+        """Begin an arm of the audit pass and return what listens to it."""
+        from lpbench.executors.torch_engine.probe import Probe
+
+        requests = self._experiment.prompts.requests
+        probe = Probe(
+            self._experiment.shape,
+            positions={request.index: request.kv_tokens for request in requests},
+            sampled=sampled,
+        )
+        self.executor.start_arm(script, probe)
+        return probe
+
+    def _build(self, dtype: str) -> "TorchExecutor":
+        from lpbench.executors.torch_engine.build import build_executor
+
+        experiment, shape = self._experiment, self._experiment.shape
+        draws = None
+        if experiment.routing != "model":
+            draws = RoutingDraws(
+                experiment.routing,
+                experiment.seed,
+                shape.num_layers,
+                shape.num_experts,
+                shape.top_k,
+            )
+        return build_executor(
+            shape,
+            folder=experiment.folder,
+            dtype=dtype,
+            device=self._device,
+            seed=experiment.seed,
+            requests=experiment.prompts.requests,
+            ids=experiment.prompts.ids,
+            draws=draws,
+        )
+
+    def _warm_up(self) -> None:
+        """Run one prompt once, so that the first arm does not pay for first touches."""
+        request = max(self._experiment.prompts.requests, key=lambda one: one.prompt_tokens)
+        tokens = Span(0, min(request.prompt_tokens, WARM_UP_TOKENS))
+        tile = Tile(tokens, Span(0, self._experiment.shape.num_layers))
+        self.executor.start_arm(None)
+        self.executor.execute(
+            IterationPlan(decodes=(), prefill=(PromptTile(request.index, tile),))
+        )

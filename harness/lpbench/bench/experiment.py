@@ -1,0 +1,202 @@
+"""From what was asked for to what will run: names looked up, lengths known, limits checked.
+
+Owns: the resolution of a RunSpec against the catalogues and files, and every refusal that can be
+made before a weight is loaded.
+Must not know: torch, how a plan is carried out.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from lpbench.bench.loop import Limits
+from lpbench.bench.prompts import Prompts, resolve_prompts
+from lpbench.bench.spec import DEFAULT_WORKLOAD, RunSpec
+from lpbench.errors import InputError
+from lpbench.plan.policy import Policy
+from lpbench.plan.request import pages_for
+from lpbench.plan.schedules import parse_schedule
+from lpbench.registry import unknown
+from lpbench.shape.catalogue import find_shape
+from lpbench.shape.memory import Needs
+from lpbench.shape.model import DTYPE_BYTES, ModelShape
+from lpbench.workload.catalogue import find_workload
+from lpbench.workload.workload import Workload, from_requests, uniform
+
+ROUTINGS = ("model", "calibrated", "uniform")
+LOAD_FORMATS = ("auto", "dummy")
+MAX_SEED = 2**64 - 1
+
+DRAW_BYTES = 2
+"""Bytes of one drawn expert id."""
+
+DEFAULT_PROMPTS = 8
+"""Equal requests when only their lengths are given."""
+DEFAULT_INPUT_LEN = 512
+DEFAULT_OUTPUT_LEN = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmSpec:
+    """One schedule to run: as typed, its label in the record, and the policy."""
+
+    typed: str
+    label: str
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """Everything that decides what is counted, and nothing that depends on the machine's speed.
+
+    Attributes:
+        shape: the model's geometry.
+        folder: the checkpoint to load; None for drawn weights.
+        routing: model, calibrated or uniform.
+        prompts: the workload in lengths and token ids.
+        arms: the schedules, baseline first.
+        max_num_seqs: admitted and unfinished requests at most.
+        num_kv_pages: KV pages asked for; None for what the memory allows.
+        seed: of weights, prompt ids and routing draws.
+        identity: the model's and the workload's part of the record's spec.
+    """
+
+    shape: ModelShape
+    folder: Path | None
+    routing: str
+    prompts: Prompts
+    arms: tuple[ArmSpec, ...]
+    max_num_seqs: int
+    num_kv_pages: int | None
+    seed: int
+    identity: Mapping[str, JsonValue]
+
+    def needs(self, num_kv_pages: int | None) -> Needs:
+        """Return what the run asks of the memory with so many KV pages; None for what fits."""
+        requests = self.prompts.requests
+        pages = [pages_for(request.kv_tokens) for request in requests]
+        prompts = sum(request.prompt_tokens for request in requests)
+        most = max(min(arm.policy.prefill_budget(0), prompts) for arm in self.arms)
+        drawn = sum(request.kv_tokens for request in requests) if self.routing != "model" else 0
+        return Needs(
+            most_rows=most + min(self.max_num_seqs, len(requests)),
+            all_pages=sum(pages),
+            least_pages=max(pages),
+            num_kv_pages=num_kv_pages,
+            draws=drawn * self.shape.num_layers * self.shape.top_k * DRAW_BYTES,
+        )
+
+    def limits(self, num_kv_pages: int) -> Limits:
+        """Return the limits on admission with this many pages."""
+        return Limits(num_kv_pages=num_kv_pages, max_num_seqs=self.max_num_seqs)
+
+
+def resolve(spec: RunSpec) -> Experiment:
+    """Look everything up and refuse what cannot run.
+
+    Raises:
+        InputError: a name, file, length or parameter is not usable, in one line.
+    """
+    _check_options(spec)
+    arms = _arms(spec.schedules)
+    shape, folder = find_shape(spec.model)
+    if spec.load_format == "dummy":
+        folder = None
+    routing = spec.routing or ("calibrated" if folder is None else "model")
+    workload = _workload(spec)
+    prompts = resolve_prompts(workload, shape, folder=folder, seed=spec.seed)
+    for arm in arms:
+        arm.policy.refuse(prompts.requests, max_num_seqs=spec.max_num_seqs)
+    return Experiment(
+        shape=shape,
+        folder=folder,
+        routing=routing,
+        prompts=prompts,
+        arms=arms,
+        max_num_seqs=spec.max_num_seqs,
+        num_kv_pages=spec.num_kv_pages,
+        seed=spec.seed,
+        identity={
+            "model": shape.name,
+            "weights": "dummy" if folder is None else fingerprint(folder),
+            "workload": workload.name,
+            "num_prompts": len(prompts.requests),
+            "workload_hash": prompts.digest,
+            "prompt_source": prompts.source,
+        },
+    )
+
+
+def _check_options(spec: RunSpec) -> None:
+    for name, value, known in (
+        ("routing", spec.routing, ROUTINGS),
+        ("load format", spec.load_format, LOAD_FORMATS),
+        ("dtype", spec.dtype, tuple(DTYPE_BYTES)),
+    ):
+        if value is not None and value not in known:
+            raise InputError(unknown(name, value, known=known))
+    for option, number in (
+        ("--num-prompts", spec.num_prompts),
+        ("--input-len", spec.input_len),
+        ("--output-len", spec.output_len),
+        ("--max-num-seqs", spec.max_num_seqs),
+        ("--num-kv-pages", spec.num_kv_pages),
+    ):
+        if number is not None and number < 1:
+            msg = f"{option} {number} is out of range; accepted: 1 or more"
+            raise InputError(msg)
+    if not 0 <= spec.seed <= MAX_SEED:
+        msg = f"--seed {spec.seed} is out of range; accepted: 0 to {MAX_SEED}"
+        raise InputError(msg)
+
+
+def _arms(schedules: Sequence[str]) -> tuple[ArmSpec, ...]:
+    arms: list[ArmSpec] = []
+    for at, text in enumerate(schedules):
+        repeats = schedules[:at].count(text)
+        label = f"{text}#{repeats + 1}" if repeats else text
+        arms.append(ArmSpec(typed=text, label=label, policy=parse_schedule(text)))
+    return tuple(arms)
+
+
+def fingerprint(folder: Path) -> str:
+    """Return a digest of a checkpoint: names, sizes, first and last MiB of its files."""
+    total = hashlib.sha256()
+    for path in sorted((folder / "config.json", *folder.glob("*.safetensors"))):
+        size = path.stat().st_size
+        total.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            total.update(file.read(1 << 20))
+            file.seek(max(0, size - (1 << 20)))
+            total.update(file.read())
+    return total.hexdigest()
+
+
+def _workload(spec: RunSpec) -> Workload:
+    lengths = spec.input_len is not None or spec.output_len is not None
+    given = [
+        option
+        for option, value in (
+            ("--workload", spec.workload),
+            ("--requests", spec.requests),
+            ("--input-len/--output-len", lengths or None),
+        )
+        if value is not None
+    ]
+    if len(given) > 1:
+        msg = f"{' and '.join(given)} exclude each other; use one of them"
+        raise InputError(msg)
+    if lengths:
+        return uniform(
+            num_prompts=spec.num_prompts or DEFAULT_PROMPTS,
+            input_len=spec.input_len or DEFAULT_INPUT_LEN,
+            output_len=spec.output_len or DEFAULT_OUTPUT_LEN,
+        )
+    if spec.requests is not None:
+        workload = from_requests(spec.requests)
+    else:
+        workload = find_workload(spec.workload or DEFAULT_WORKLOAD)
+    return workload if spec.num_prompts is None else workload.first(spec.num_prompts)

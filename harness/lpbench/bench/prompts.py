@@ -1,0 +1,131 @@
+"""From the lines of a workload to requests with token ids.
+
+Owns: lengths, the ids drawn from the seed, the tokenizer's part, and the refusals that need the
+model: an id outside the vocabulary, a prompt longer than the context.
+Must not know: schedules, devices.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lpbench.errors import InputError
+from lpbench.plan.request import Request
+from lpbench.record.provenance import digest
+from lpbench.shape.model import ModelShape
+from lpbench.workload.requests import Line
+from lpbench.workload.tokens import draw_ids
+from lpbench.workload.workload import Workload
+
+RANDOM_IDS = "random ids"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompts:
+    """A workload that is ready to run.
+
+    Attributes:
+        requests: lengths and arrivals, by iteration.
+        ids: token ids of each request: context, then prompt.
+        source: where the prompts came from: random ids, token ids, texts.
+    """
+
+    requests: tuple[Request, ...]
+    ids: Mapping[int, Sequence[int]]
+    source: str
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything that arrives: lengths, arrivals, token ids."""
+        return digest(
+            [
+                [one.arrival, one.context_tokens, one.output_tokens, list(self.ids[one.index])]
+                for one in self.requests
+            ]
+        )
+
+
+def resolve_prompts(
+    workload: Workload, shape: ModelShape, *, folder: Path | None, seed: int
+) -> Prompts:
+    """Give every request its length and its token ids.
+
+    Raises:
+        InputError: an arrival in seconds, a request longer than the model's context, an id outside
+            the vocabulary, or a text without a tokenizer.
+    """
+    given = _given_ids(workload, folder)
+    requests, ids = [], {}
+    for index, line in enumerate(workload.lines):
+        where = f"workload {workload.name!r} request {index}"
+        if line.arrival_s:
+            msg = (
+                f"{where}: arrival_s={line.arrival_s:g}: counts must not depend on a machine's "
+                "speed, use arrival_iteration here; arrivals in seconds belong to lpbench latency"
+            )
+            raise InputError(msg)
+        prompt = given.get(index)
+        request = Request(
+            index=index,
+            prompt_tokens=_length(line, prompt),
+            output_tokens=line.output_tokens,
+            context_tokens=line.context_tokens,
+            arrival=line.arrival_iteration or 0,
+        )
+        if not request.prompt_tokens:
+            msg = f"{where}: the prompt text has no tokens"
+            raise InputError(msg)
+        if request.kv_tokens > shape.max_positions:
+            msg = (
+                f"{where}: context {request.context_tokens} + prompt {request.prompt_tokens} + "
+                f"output {request.output_tokens} tokens are more than the "
+                f"{shape.max_positions} positions of model {shape.name!r}"
+            )
+            raise InputError(msg)
+        drawn = request.context_tokens + (0 if prompt else request.prompt_tokens)
+        own = draw_ids(seed=seed, request=index, count=drawn, vocab_size=shape.vocab_size)
+        ids[index] = own + list(prompt or ())
+        _check_ids(ids[index], shape, where=where)
+        requests.append(request)
+    return Prompts(requests=tuple(requests), ids=ids, source=_source(workload))
+
+
+def _given_ids(workload: Workload, folder: Path | None) -> dict[int, Sequence[int]]:
+    """Return the token ids of the requests that bring ids or a text."""
+    prompts = {index: line.prompt for index, line in enumerate(workload.lines)}
+    given: dict[int, Sequence[int]] = {
+        index: prompt for index, prompt in prompts.items() if isinstance(prompt, tuple)
+    }
+    texts = {index: prompt for index, prompt in prompts.items() if isinstance(prompt, str)}
+    if texts and folder is None:
+        msg = (
+            f"workload {workload.name!r} request {min(texts)}: a prompt text needs the tokenizer "
+            "of a checkpoint; use --model FOLDER, prompt_tokens or prompt_token_ids"
+        )
+        raise InputError(msg)
+    if texts and folder is not None:
+        from lpbench.executors.torch_engine.tokenizer import encode
+
+        given |= zip(texts, encode(folder, tuple(texts.values())), strict=True)
+    return given
+
+
+def _length(line: Line, given: Sequence[int] | None) -> int:
+    if isinstance(line.prompt, int):
+        return line.prompt
+    return len(given or ())
+
+
+def _check_ids(ids: Sequence[int], shape: ModelShape, *, where: str) -> None:
+    for worst in (min(ids), max(ids)):
+        if not 0 <= worst < shape.vocab_size:
+            msg = (
+                f"{where}: token id {worst} is outside the vocabulary of model {shape.name!r}; "
+                f"accepted: 0 to {shape.vocab_size - 1}"
+            )
+            raise InputError(msg)
+
+
+def _source(workload: Workload) -> str:
+    kinds = {int: RANDOM_IDS, tuple: "token ids", str: "texts"}
+    return " and ".join(sorted({kinds[type(line.prompt)] for line in workload.lines}))

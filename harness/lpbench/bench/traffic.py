@@ -1,0 +1,175 @@
+"""The main job: every schedule on one workload, expert traffic counted, sameness audited.
+
+Owns: the passes of `lpbench traffic` and the record they leave, failed runs included.
+Must not know: how a run is shown, what a schedule does.
+
+    resolve -> memory -> load -> warm up -> counting pass, arm by arm -> audit pass -> record
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal, Protocol
+
+from pydantic import JsonValue
+
+from lpbench import __version__
+from lpbench.analysis.compare import compare_arms
+from lpbench.bench.arm import ArmLog
+from lpbench.bench.audit import Witnessed, audit, sampled_tokens
+from lpbench.bench.engine import Engine
+from lpbench.bench.experiment import ArmSpec, Experiment, resolve
+from lpbench.bench.loop import Step, run_arm
+from lpbench.bench.spec import RunSpec
+from lpbench.record.provenance import digest, environment
+from lpbench.record.schema import Arm, Audit, Record
+from lpbench.record.store import RunStore
+from lpbench.shape.model import DTYPE_BYTES
+
+
+class Listener(Protocol):
+    """Hears how far a run is."""
+
+    def stage(self, name: str, total: float) -> None:
+        """A part of the run begins; it is `total` long."""
+
+    def advance(self, amount: float) -> None:
+        """So much of the current part is done."""
+
+
+def run_traffic(spec: RunSpec, open_store: Callable[[], RunStore], listener: Listener) -> Record:
+    """Run the job and return its record, which is also stored.
+
+    Args:
+        spec: what was asked for.
+        open_store: claims the places the record goes to, once the input is known to be good.
+        listener: hears how far the run is.
+
+    Raises:
+        InputError: the input cannot run.
+        UnavailableError: the device is not there.
+        RunError: a schedule broke a rule, or the disk is full.
+    """
+    experiment = resolve(spec)
+    engine = Engine(spec, experiment)
+    with open_store() as store:
+        run = _Run(experiment, engine, store, listener)
+        try:
+            return run.go()
+        except BaseException as error:
+            run.fail(error)
+            raise
+
+
+class _Run:
+    """One run under way: what it has found so far."""
+
+    def __init__(
+        self, experiment: Experiment, engine: Engine, store: RunStore, listener: Listener
+    ) -> None:
+        self._experiment = experiment
+        self._engine = engine
+        self._store = store
+        self._listener = listener
+        self._arms: list[Arm] = []
+        self._under_way: ArmLog | None = None
+        self._spec: dict[str, JsonValue] = {
+            **experiment.identity,
+            **engine.identity,
+            "routing": experiment.routing,
+            "schedules": [arm.typed for arm in experiment.arms],
+            "max_num_seqs": experiment.max_num_seqs,
+            "seed": experiment.seed,
+        }
+
+    def go(self) -> Record:
+        self._store.write(self._record(status="failed", failure="unfinished"))
+        self._listener.stage("load weights", 1)
+        self._engine.load()
+        self._listener.advance(1)
+        script: Mapping[int, Sequence[int]] | None = None
+        for arm in self._experiment.arms:
+            log = self._count(arm, script)
+            script = script or log.tokens
+        found = self._audit(script or {})
+        record = self._record(status="complete", found=found)
+        self._store.write(record)
+        return record
+
+    def fail(self, error: BaseException) -> None:
+        """Leave a record that says the run failed, with what was done."""
+        if self._under_way is not None:
+            self._arms.append(self._under_way.to_record(unfinished="arm_unfinished"))
+        interrupted = isinstance(error, KeyboardInterrupt)
+        failure = "interrupted" if interrupted else f"{type(error).__name__}: {error}"
+        self._store.write(self._record(status="failed", failure=failure))
+
+    def _count(self, arm: ArmSpec, script: Mapping[int, Sequence[int]] | None) -> ArmLog:
+        """Run one arm of the counting pass."""
+        experiment, engine = self._experiment, self._engine
+        self._listener.stage(f"count {arm.label}", self._work())
+        log = self._under_way = ArmLog(
+            arm,
+            experiment.prompts.requests,
+            experiment.shape,
+            bytes_per_value=DTYPE_BYTES[engine.dtype],
+        )
+        engine.executor.start_arm(script)
+        for step in self._steps(arm):
+            self._store.lines("iterations.jsonl").append([log.observe(step)])
+        self._store.lines("requests.jsonl").append(log.request_lines())
+        self._arms.append(log.to_record())
+        self._under_way = None
+        return log
+
+    def _audit(self, script: Mapping[int, Sequence[int]]) -> Audit:
+        """Run every arm again, fed the first arm's tokens, and compare what each computed."""
+        experiment, engine = self._experiment, self._engine
+        engine.load_for_audit()
+        seen = []
+        for arm in experiment.arms:
+            self._listener.stage(f"audit {arm.label}", self._work())
+            tokens: dict[int, list[int]] = {r.index: [] for r in experiment.prompts.requests}
+            probe = engine.start_audit(script, sampled_tokens(experiment.prompts.requests))
+            for step in self._steps(arm):
+                for request, token in step.execution.tokens.items():
+                    tokens[request].append(token)
+            seen.append(Witnessed(label=arm.label, tokens=tokens, evidence=probe.evidence()))
+        return audit(seen, dtype=engine.audit_dtype)
+
+    def _steps(self, arm: ArmSpec) -> Iterator[Step]:
+        experiment = self._experiment
+        for step in run_arm(
+            arm.policy,
+            experiment.prompts.requests,
+            self._engine.executor,
+            num_layers=experiment.shape.num_layers,
+            limits=experiment.limits(self._engine.num_kv_pages),
+        ):
+            yield step
+            layers = experiment.shape.num_layers
+            rows = sum(len(s.layers) * s.num_prefill_rows for s in step.plan.segments(layers))
+            self._listener.advance(rows / layers + len(step.plan.decodes))
+
+    def _work(self) -> int:
+        """Rows an arm computes, when nobody is preempted."""
+        requests = self._experiment.prompts.requests
+        return sum(one.prompt_tokens + one.output_tokens - 1 for one in requests)
+
+    def _record(
+        self,
+        *,
+        status: Literal["complete", "failed"],
+        failure: str | None = None,
+        found: Audit | None = None,
+    ) -> Record:
+        return Record(
+            lpbench_version=__version__,
+            status=status,
+            failure=failure,
+            command="traffic",
+            spec=self._spec,
+            spec_hash=digest(self._spec),
+            environment=environment(self._engine.facts),
+            arms=tuple(self._arms),
+            audit=found,
+            comparison=compare_arms(self._arms),
+        )

@@ -1,0 +1,22 @@
+"""`lpbench list`: the catalogues."""
+
+from typing import Annotated
+
+import typer
+
+
+def list_(
+    what: Annotated[str, typer.Argument(help="models | workloads | schedules")],
+) -> None:
+    """List what is known by name: models, workloads, schedules."""
+    from lpbench.cli.render import print_table
+    from lpbench.errors import InputError
+    from lpbench.registry import Registry
+    from lpbench.report.catalogue import models_table, schedules_table, workloads_table
+
+    tables = Registry(
+        "catalogue",
+        {"models": models_table, "workloads": workloads_table, "schedules": schedules_table},
+        error=InputError,
+    )
+    print_table(tables.get(what)())

@@ -1,0 +1,31 @@
+"""The errors of the world outside, each with the exit code the command line gives it.
+
+Owns: one base class and one class per exit code.
+Must not know: who raises them or how they are printed.
+Broken invariants of our own are `assert`; everything a user can mend is one of these, with a
+message of one line that says what is wrong, the value, and the accepted range or the fix.
+"""
+
+from typing import ClassVar
+
+
+class LpbenchError(Exception):
+    """Base of every error that ends a command with one clear line instead of a traceback."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class RunError(LpbenchError):
+    """The run itself failed (exit 1)."""
+
+
+class InputError(LpbenchError, ValueError):
+    """Usage, bad input or input that cannot be compared (exit 2)."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class UnavailableError(LpbenchError):
+    """The machine lacks something that was asked for (exit 77)."""
+
+    exit_code: ClassVar[int] = 77

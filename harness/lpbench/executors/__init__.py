@@ -1,0 +1,1 @@
+"""What carries a plan out: the executor protocol, and one folder per executor."""

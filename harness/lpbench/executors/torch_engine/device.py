@@ -1,0 +1,67 @@
+"""Which device a run computes on, what it has, what it is.
+
+Owns: the device's choice, its free memory and its facts for the record.
+Must not know: what will run on it.
+"""
+
+import ctypes
+from contextlib import suppress
+
+import psutil
+import torch
+
+from lpbench.errors import InputError, UnavailableError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def pick_device(name: str | None) -> torch.device:
+    """Return the device called `name`; cuda where present, else cpu, when None.
+
+    Raises:
+        InputError: the name is no device.
+        UnavailableError: the device is not there.
+    """
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()) or name == "cpu:":
+        msg = f"unknown device {name!r}; known: cpu, cuda, cuda:N"
+        raise InputError(msg)
+    if kind == "cuda" and not torch.cuda.is_available():
+        msg = f"device {name!r} is not there: torch {torch.__version__} sees no CUDA device"
+        raise UnavailableError(msg)
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        msg = f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA device(s)"
+        raise UnavailableError(msg)
+    return torch.device(name)
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what tensors free, instead of giving it back to the system.
+
+    A layer frees and takes tens of MB; each time the system would hand out zeroed pages, one fault
+    for 4 KiB, which costs prefill a third of its time (tests/benchmarks/allocator.py). Does
+    nothing where the C library is not glibc.
+    """
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(m_mmap_threshold, 1 << 30)
+        library.mallopt(m_trim_threshold, (1 << 31) - 1)
+
+
+def available_bytes(device: torch.device) -> int:
+    """Return the memory that is free for a run."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)
+
+
+def device_facts(device: torch.device) -> dict[str, str | int]:
+    """Return what a record says about the device."""
+    facts: dict[str, str | int] = {"device": device.type, "torch_threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        facts["device_name"] = torch.cuda.get_device_name(device)
+        facts["cuda"] = str(torch.version.cuda)
+    return facts

@@ -1,0 +1,62 @@
+"""Keys and values of every request, in one contiguous slab per request.
+
+Owns: the slabs. On a CPU a slab beats pages: a decode reads its keys as one view without a gather
+(ENGINE.md 2), and memory of a slab that was not yet written is not resident. How many requests
+there may be is decided in pages by `plan.queues`, whatever the layout here.
+Must not know: layers' weights, schedules.
+"""
+
+import torch
+
+from lpbench.shape.model import ModelShape
+
+
+class KvCache:
+    """One slab per request: keys and values, each [layers, kv_heads, capacity, head_dim]."""
+
+    def __init__(self, shape: ModelShape, *, dtype: torch.dtype, device: torch.device) -> None:
+        """Hold nothing yet."""
+        self._shape = shape
+        self._dtype = dtype
+        self._device = device
+        self._slabs: dict[int, torch.Tensor] = {}
+
+    def open(self, request: int, capacity: int) -> None:
+        """Make room for `capacity` tokens of `request`, unless it has its slab."""
+        if request in self._slabs:
+            return
+        shape = self._shape
+        self._slabs[request] = torch.empty(
+            (shape.num_layers, 2, shape.num_kv_heads, capacity, shape.head_dim),
+            dtype=self._dtype,
+            device=self._device,
+        )
+
+    def close(self, request: int) -> None:
+        """Drop the slab of `request`, if it has one."""
+        self._slabs.pop(request, None)
+
+    def close_all(self) -> None:
+        """Drop every slab."""
+        self._slabs.clear()
+
+    def append(
+        self, request: int, layer: int, start: int, keys: torch.Tensor, values: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write rows at positions start.. and return all keys and values up to them.
+
+        Args:
+            request: whose slab.
+            layer: which layer.
+            start: position of the first row.
+            keys: [rows, kv_heads, head_dim].
+            values: the same shape.
+
+        Returns:
+            Views [kv_heads, start + rows, head_dim].
+        """
+        stop = start + keys.shape[0]
+        slab = self._slabs[request][layer]
+        slab[0, :, start:stop] = keys.transpose(0, 1)
+        slab[1, :, start:stop] = values.transpose(0, 1)
+        return slab[0, :, :stop], slab[1, :, :stop]

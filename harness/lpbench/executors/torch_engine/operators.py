@@ -1,0 +1,240 @@
+"""The operators of a layer, in torch: what a GPU's kernels will be put under.
+
+Owns: norm, projection to heads, attention, routing, experts; each a pure function of tensors.
+Must not know: requests, plans, where tensors are kept.
+
+Both families are served; where they differ (order of the cast in the norm, softmax before or
+after the top-k, the activation) the formula is the one of the family's published model code, so
+that bfloat16 rounds in the same places.
+"""
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everybody knows
+
+from lpbench.executors.torch_engine.rotary import Rotary
+from lpbench.executors.torch_engine.weights import LayerWeights
+from lpbench.shape.model import ModelShape
+
+QUERY_BLOCK = 128
+"""Query rows of one block of windowed or sink attention: scores stay in the cache."""
+
+PAIRS_PER_EXPERT = 48
+"""Mean (row, expert) pairs per expert from which experts run one at a time: where the two ways
+cross over on a CPU with 64 experts of 128 to 256 columns."""
+
+GLU_ALPHA = 1.702
+"""Slope of the sigmoid in GPT-OSS's gated activation; its clamp is in the model's shape."""
+
+
+class TorchOperators:
+    """The operators for one model shape."""
+
+    def __init__(self, shape: ModelShape) -> None:
+        """Take what the formulas need from `shape`."""
+        self._shape = shape
+        self._groups = shape.num_heads // shape.num_kv_heads
+        self._scale = shape.head_dim**-0.5
+
+    def norm(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return RMSNorm over the last axis; the mean square is taken in float32."""
+        wide = rows.float()
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self._shape.rms_eps)
+        if self._shape.family == "gpt_oss":
+            return (weight.float() * wide).to(rows.dtype)
+        return weight * wide.to(rows.dtype)
+
+    def heads(
+        self, rows: torch.Tensor, weights: LayerWeights, rotary: Rotary
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return queries [rows, heads, head_dim], keys and values [rows, kv_heads, head_dim]."""
+        shape = self._shape
+        both = F.linear(rows, weights.qkv, weights.qkv_bias)
+        queries, keys, values = both.view(len(rows), -1, shape.head_dim).split(
+            (shape.num_heads, shape.num_kv_heads, shape.num_kv_heads), dim=1
+        )
+        if weights.q_norm is not None and weights.k_norm is not None:
+            queries, keys = self.norm(queries, weights.q_norm), self.norm(keys, weights.k_norm)
+        return rotary.turn(queries), rotary.turn(keys), values
+
+    def attend(
+        self,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        *,
+        window: int,
+        sinks: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Return causal attention of one request's rows over all its keys.
+
+        Args:
+            queries: [rows, heads, head_dim], the last rows of the sequence.
+            keys: [kv_heads, length, head_dim]; the rows' own keys are the last ones.
+            values: the same shape.
+            window: keys each query sees, itself included; 0 for all.
+            sinks: [heads], a logit per head that takes probability and gives no value.
+
+        Returns:
+            [rows, heads * head_dim].
+        """
+        rows, length = len(queries), keys.shape[1]
+        if sinks is None and not window and rows == length:
+            out = F.scaled_dot_product_attention(
+                queries.transpose(0, 1)[None],
+                keys[None],
+                values[None],
+                is_causal=True,
+                scale=self._scale,
+                enable_gqa=True,
+            )
+            return out[0].transpose(0, 1).reshape(rows, -1)
+        blocks = [
+            self._attend_block(
+                queries[at : at + QUERY_BLOCK],
+                keys,
+                values,
+                first=length - rows + at,
+                window=window,
+                sinks=sinks,
+            )
+            for at in range(0, rows, QUERY_BLOCK)
+        ]
+        return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
+
+    def route(
+        self, rows: torch.Tensor, weights: LayerWeights, drawn: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Choose experts.
+
+        Args:
+            rows: [rows, hidden], normed.
+            weights: the layer's.
+            drawn: int64 [rows, top_k], experts to take instead of the router's own choice; their
+                weights still come from the router's logits.
+
+        Returns:
+            Expert ids int64 [rows, top_k], their weights in the rows' dtype, and the router's
+            logits [rows, experts].
+        """
+        logits = F.linear(rows, weights.router, weights.router_bias)
+        if self._shape.family == "gpt_oss":
+            chosen = logits.topk(self._shape.top_k) if drawn is None else None
+            ids = drawn if chosen is None else chosen.indices
+            assert ids is not None
+            return ids, logits.gather(1, ids).softmax(-1), logits
+        odds = logits.softmax(-1, dtype=torch.float32)
+        ids = odds.topk(self._shape.top_k).indices if drawn is None else drawn
+        share = odds.gather(1, ids)
+        if self._shape.norm_topk:
+            share = share / share.sum(-1, keepdim=True)
+        return ids, share.to(rows.dtype), logits
+
+    def experts(
+        self,
+        rows: torch.Tensor,
+        ids: torch.Tensor,
+        share: torch.Tensor,
+        weights: LayerWeights,
+    ) -> torch.Tensor:
+        """Return the weighted sum of each row's experts, [rows, hidden].
+
+        (row, expert) pairs are sorted by expert, so that each touched expert's weights are read
+        once. With few pairs per expert the calls cost more than the work and all experts go in
+        one; with many, one expert at a time keeps its intermediates in the cache.
+        """
+        count, top_k = ids.shape
+        expert, order = ids.flatten().sort(stable=True)
+        counts = torch.bincount(expert, minlength=self._shape.num_experts)
+        source = order // top_k
+        if len(order) < PAIRS_PER_EXPERT * self._shape.num_experts:
+            results = self._grouped(F.embedding(source, rows), expert, counts, weights)
+        else:
+            results = self._one_by_one(rows, source, counts, weights)
+        back = torch.empty_like(order)
+        back[order] = torch.arange(len(order), device=order.device)
+        # A weighted sum of rows picked by index is what an embedding bag is, in one pass.
+        return F.embedding_bag(
+            back.view(count, top_k), results, mode="sum", per_sample_weights=share
+        )
+
+    def _grouped(
+        self,
+        rows: torch.Tensor,
+        expert: torch.Tensor,
+        counts: torch.Tensor,
+        weights: LayerWeights,
+    ) -> torch.Tensor:
+        """Return each row through its expert; rows [pairs, hidden] are sorted by expert."""
+        ends = counts.cumsum(0, dtype=torch.int32)
+        inner = F.grouped_mm(rows, weights.gate_up.mT, offs=ends)
+        if weights.gate_up_bias is not None:
+            inner += weights.gate_up_bias.index_select(0, expert)
+        out = F.grouped_mm(self._activate(inner), weights.down.mT, offs=ends)
+        if weights.down_bias is not None:
+            out += weights.down_bias.index_select(0, expert)
+        return out
+
+    def _one_by_one(
+        self,
+        rows: torch.Tensor,
+        source: torch.Tensor,
+        counts: torch.Tensor,
+        weights: LayerWeights,
+    ) -> torch.Tensor:
+        """Return the same as `_grouped`, expert by expert; `source` names each pair's row."""
+        out = torch.empty((len(source), rows.shape[1]), dtype=rows.dtype, device=rows.device)
+        sizes = counts.tolist()
+        for expert, (mine, results) in enumerate(
+            zip(source.split(sizes), out.split(sizes), strict=True)
+        ):
+            if not len(mine):
+                continue
+            inner = F.embedding(mine, rows) @ weights.gate_up[expert].mT
+            if weights.gate_up_bias is not None:
+                inner += weights.gate_up_bias[expert]
+            torch.mm(self._activate(inner), weights.down[expert].mT, out=results)
+            if weights.down_bias is not None:
+                results += weights.down_bias[expert]
+        return out
+
+    def _activate(self, gate_up: torch.Tensor) -> torch.Tensor:
+        """Return the gated activation [pairs, expert_size] of [pairs, 2 expert_size]."""
+        gate, up = gate_up.chunk(2, dim=-1)
+        if self._shape.family == "gpt_oss":
+            limit = self._shape.swiglu_limit
+            gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)
+            return (up + 1) * (gate * torch.sigmoid(gate * GLU_ALPHA))
+        return F.silu(gate).mul_(up)
+
+    def _attend_block(
+        self,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        *,
+        first: int,
+        window: int,
+        sinks: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Attend `queries` [rows, heads, head_dim], the first of them at position `first`."""
+        rows, heads, head_dim = queries.shape
+        low = max(0, first + 1 - window) if window else 0
+        high = first + rows
+        grouped = queries.view(rows, -1, self._groups, head_dim).permute(1, 2, 0, 3)
+        scores = grouped.reshape(-1, self._groups * rows, head_dim) @ keys[:, low:high].mT
+        scores = (scores.float() * self._scale).view(-1, self._groups, rows, high - low)
+        if rows > 1:
+            query_at = torch.arange(first, high, device=queries.device)[:, None]
+            key_at = torch.arange(low, high, device=queries.device)
+            hidden = key_at > query_at
+            if window:
+                hidden |= key_at <= query_at - window
+            scores = scores.masked_fill_(hidden, float("-inf"))
+        if sinks is not None:
+            sink = sinks.float().view(-1, self._groups, 1, 1).expand(*scores.shape[:3], 1)
+            odds = torch.cat((scores, sink), dim=-1).softmax(-1)[..., :-1]
+        else:
+            odds = scores.softmax(-1)
+        odds = odds.to(values.dtype).view(-1, self._groups * rows, high - low)
+        out = (odds @ values[:, low:high]).view(-1, self._groups, rows, head_dim)
+        return out.permute(2, 0, 1, 3).reshape(rows, heads * head_dim)

@@ -1,0 +1,1 @@
+"""What is remembered of a run: the schema of a record, its provenance, how it is stored."""

@@ -1,0 +1,71 @@
+"""Where a number comes from: digests of what ran, and facts about the machine.
+
+Owns: canonical digests and the environment of a record.
+Must not know: torch (its facts come in from the executor).
+
+No host name, user name or absolute path goes into a record.
+"""
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pydantic import JsonValue
+
+PACKAGES = ("lpbench", "numpy", "pydantic", "safetensors", "torch")
+
+
+def digest(value: JsonValue) -> str:
+    """Return the SHA-256 of a JSON value, keys sorted, no spaces."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def environment(facts: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return what is known about the machine and the code, with the executor's own `facts`."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_model(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "revision": _revision(),
+        **facts,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or None
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, None)
+
+
+def _revision() -> str | None:
+    """Return the checkout's commit, with "+dirty" for uncommitted changes; None in a wheel."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / ".git").exists():
+        return None
+    git = ("git", "-C", str(root))
+    try:
+        head = subprocess.run(  # noqa: S603 - fixed arguments
+            (*git, "rev-parse", "HEAD"), capture_output=True, text=True, check=True
+        )
+        status = subprocess.run(  # noqa: S603 - fixed arguments
+            (*git, "status", "--porcelain"), capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("+dirty" if status.stdout.strip() else "")

@@ -1,0 +1,197 @@
+"""The record of a run, validated when written and when read.
+
+Owns: the shape of run.json. Raw values stand in it; statistics are recomputed from them.
+Must not know: how a value came about, how it is shown.
+
+Schema versions:
+    1 (2026-11): the first.
+"""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+SCHEMA_VERSION = 1
+
+Number = int | float
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Reading(_Part):
+    """One number with everything needed to trust it.
+
+    Attributes:
+        value: the number; null exactly where it is absent.
+        unit: B, ms, 1, ratio, J.
+        method: counted from decisions, measured by an instrument, or modelled in closed form.
+        source: the instrument, or the model.
+        validity: valid, invalid (the value stands, with reasons against it) or absent.
+        reasons: codes that say why it is not valid.
+        pass_: which pass of the run it was taken in ("pass" in JSON).
+        samples: one raw value a block.
+    """
+
+    value: Number | None
+    unit: str
+    method: Literal["counted", "measured", "modelled"]
+    source: str
+    validity: Literal["valid", "invalid", "absent"] = "valid"
+    reasons: tuple[str, ...] = ()
+    pass_: Annotated[str, Field(alias="pass")]
+    samples: tuple[Number, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Reading":
+        if (self.value is None) != (self.validity == "absent"):
+            msg = "value is null exactly where validity is absent"
+            raise ValueError(msg)
+        if (self.validity == "valid") == bool(self.reasons):
+            msg = "reasons are given exactly where a value is not valid"
+            raise ValueError(msg)
+        if self.value is not None and not math.isfinite(self.value):
+            msg = "value must be finite"
+            raise ValueError(msg)
+        return self
+
+
+class Schedule(_Part):
+    """A schedule and the parameters in force."""
+
+    name: str
+    params: dict[str, int | str]
+
+
+class Window(_Part):
+    """A stretch of the run that metrics refer to."""
+
+    name: str
+    pass_: Annotated[str, Field(alias="pass")]
+    iterations: int
+    duration_ms: float
+
+
+class LedgerTerm(_Part):
+    """A named part of the difference between two columns of the ledger."""
+
+    name: str
+    bytes: Number
+
+
+class Ledger(_Part):
+    """Expert bytes counted, modelled and measured, side by side, with the residual named."""
+
+    counted_bytes: Number | None
+    modelled_bytes: Number | None
+    measured_bytes: Number | None = None
+    residual: tuple[LedgerTerm, ...] = ()
+
+
+class Warning_(_Part):
+    """Something a reader must know before trusting a number."""
+
+    code: str
+    message: str
+
+
+class Arm(_Part):
+    """One schedule's part of the run.
+
+    Attributes:
+        label: the schedule as typed, "#2" when repeated.
+        role: arm, or aa for a repetition that shows the noise.
+        schedule: name and parameters in force.
+        plan_hash: digest of all its iteration plans.
+        effective_groups: how many prefill batches were cut into how many layer groups.
+        metrics: readings by metric name.
+        windows: stretches of the run the metrics refer to.
+        ledger: the three ways to know the expert bytes.
+        warnings: what to know before trusting a number.
+    """
+
+    label: str
+    role: Literal["arm", "aa"] = "arm"
+    schedule: Schedule
+    plan_hash: str
+    effective_groups: dict[int, int] = {}
+    metrics: dict[str, Reading]
+    windows: tuple[Window, ...] = ()
+    ledger: Ledger
+    warnings: tuple[Warning_, ...] = ()
+
+
+class ArmAudit(_Part):
+    """One arm's computation against the first arm's."""
+
+    label: str
+    tokens_equal: bool
+    max_abs_logit_diff: float
+    routing_agreement: float
+    near_ties: int
+    far_disagreements: int
+
+
+class Audit(_Part):
+    """Did all arms compute the same thing.
+
+    Attributes:
+        tokens_equal: every arm's own greedy tokens equal the first arm's.
+        max_abs_logit_diff: over the first arm's top-64 logits of the sampled tokens, and their
+            log-sum-exp.
+        routing_agreement: share of (row, layer) pairs with the same expert set.
+        near_ties: disagreeing pairs whose router margin is below `near_tie_margin`.
+        far_disagreements: disagreeing pairs that are no near ties: an error.
+        dtype: what the audit pass computed in.
+        sampled_tokens: generated tokens whose logits were compared.
+        arms: the same, arm by arm.
+    """
+
+    tokens_equal: bool
+    max_abs_logit_diff: float
+    routing_agreement: float
+    near_ties: int
+    far_disagreements: int
+    near_tie_margin: float
+    dtype: str
+    sampled_tokens: int
+    arms: tuple[ArmAudit, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the arms' figures may be compared: no disagreement but near ties, and in
+        float32 equal tokens.
+        """
+        return not self.far_disagreements and (self.tokens_equal or self.dtype != "float32")
+
+
+class Comparison(_Part):
+    """A candidate arm's metric over the baseline arm's."""
+
+    metric: str
+    baseline: str
+    candidate: str
+    ratio: float | None
+    reasons: tuple[str, ...] = ()
+
+
+class Record(_Part):
+    """One run."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    lpbench_version: str
+    status: Literal["complete", "failed"]
+    failure: str | None = None
+    command: str
+    spec: dict[str, JsonValue]
+    spec_hash: str
+    environment: dict[str, JsonValue]
+    arms: tuple[Arm, ...] = ()
+    audit: Audit | None = None
+    comparison: tuple[Comparison, ...] = ()
+
+    def to_json(self) -> str:
+        """Return the record as indented JSON with a final newline."""
+        return self.model_dump_json(by_alias=True, indent=1) + "\n"

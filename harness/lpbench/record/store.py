@@ -1,0 +1,201 @@
+"""Writing and reading records: whole, or marked failed, never half there.
+
+Owns: the run's folder, atomic writes, the messages for a file that cannot be written or read.
+Must not know: what is in a record.
+
+A run's folder holds run.json from the first moment on, marked failed; it is replaced when the run
+is complete. A run that is killed therefore leaves a record that says so.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from types import TracebackType
+
+from pydantic import JsonValue, ValidationError
+from pydantic_core import to_json
+
+from lpbench.errors import InputError, RunError
+from lpbench.record.schema import SCHEMA_VERSION, Record
+
+
+class RunStore:
+    """Where one run is written: its folder, a JSON file, both or neither."""
+
+    def __init__(self, *, output: Path | None, json: Path | None) -> None:
+        """Check that the run can be written, before it starts.
+
+        Args:
+            output: the run's own folder: absent or empty.
+            json: where the record goes besides.
+
+        Raises:
+            InputError: a folder that is not empty, no folder, or not writable.
+        """
+        self._output = output
+        self._json = json
+        self._lines: dict[str, LineFile] = {}
+        if output is not None:
+            _claim_folder(output)
+        if json is not None:
+            _try_writing(json)
+
+    def write(self, record: Record) -> None:
+        """Write the record, replacing what was written before.
+
+        Raises:
+            RunError: the disk is full, or the like.
+        """
+        if self._output is not None:
+            write_atomically(self._output / "run.json", record.to_json())
+        if self._json is not None:
+            write_atomically(self._json, record.to_json())
+
+    def lines(self, name: str) -> "LineFile":
+        """Return a file of the run's folder that is written line by line, such as a log.
+
+        Without a folder the lines go nowhere.
+        """
+        if name not in self._lines:
+            path = None if self._output is None else self._output / name
+            self._lines[name] = LineFile(path)
+        return self._lines[name]
+
+    def __enter__(self) -> "RunStore":
+        """Open nothing: files open with their first line."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close every line file."""
+        for lines in self._lines.values():
+            lines.close()
+
+
+class LineFile:
+    """JSON objects, one a line, each written whole."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Create the file at `path`; None writes nowhere."""
+        self._path = path
+        self._file: int | None = None
+
+    def append(self, values: Iterable[Mapping[str, JsonValue]]) -> None:
+        """Write `values`, one a line.
+
+        Raises:
+            RunError: the disk is full, or the like; the lines of this call are taken back.
+        """
+        if self._path is None:
+            return
+        text = b"".join(to_json(value) + b"\n" for value in values)
+        try:
+            if self._file is None:
+                self._file = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
+            before = os.fstat(self._file).st_size
+            try:
+                if os.write(self._file, text) < len(text):
+                    os.ftruncate(self._file, before)
+                    raise _not_written(self._path, "no space left on device")
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(self._file, before)
+                raise
+        except OSError as error:
+            raise _not_written(self._path, error.strerror) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        RunError: the disk is full, or the like; the file is as it was before.
+    """
+    temporary: Path | None = None
+    try:
+        with NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise _not_written(path, error.strerror) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def read_record(path: Path) -> Record:
+    """Read a record: a run.json, or the folder that holds it.
+
+    Raises:
+        InputError: no such file, not JSON, another schema version, or not a record.
+    """
+    file = path / "run.json" if path.is_dir() else path
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        msg = f"record {path} does not exist"
+        raise InputError(msg) from None
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"record {path} cannot be read: {error}"
+        raise InputError(msg) from None
+    try:
+        return Record.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        msg = (
+            f"{path} is no record of schema version {SCHEMA_VERSION}: {place}: {first['msg']}"
+        )
+        raise InputError(msg) from None
+
+
+def _claim_folder(output: Path) -> None:
+    try:
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            msg = f"--output {output} is not an empty folder; name a new one"
+            raise InputError(msg)
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"--output {output} cannot be written: {error.strerror}"
+        raise InputError(msg) from None
+    _try_writing(output / "run.json")
+
+
+def _try_writing(path: Path) -> None:
+    if path.is_dir():
+        msg = f"{path} is a folder, not a file"
+        raise InputError(msg)
+    try:
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+            pass
+    except OSError as error:
+        msg = f"{path} cannot be written: {error.strerror}"
+        raise InputError(msg) from None
+
+
+def _not_written(path: Path, reason: str | None) -> RunError:
+    return RunError(f"{path} could not be written: {reason}")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,56 @@
+"""The catalogues as tables.
+
+Owns: what is worth knowing about a model, a workload, a schedule at a glance.
+Must not know: how one is chosen.
+"""
+
+import inspect
+
+from lpbench.plan.schedules import SCHEDULES, parameters
+from lpbench.report.table import Table
+from lpbench.shape.catalogue import find_shape, model_names
+from lpbench.units import format_bytes
+from lpbench.workload.catalogue import find_workload, workload_names
+
+
+def models_table() -> Table:
+    """Return the shipped geometries."""
+    rows = []
+    for name in model_names():
+        shape, _ = find_shape(name)
+        rows.append(
+            (
+                name,
+                shape.family,
+                str(shape.num_layers),
+                f"{shape.num_experts}/{shape.top_k}",
+                format_bytes(shape.all_expert_bytes(2)),
+                format_bytes(shape.weight_bytes(2)),
+            )
+        )
+    return Table(
+        title="",
+        columns=("model", "family", "layers", "experts/top-k", "experts bf16", "all bf16"),
+        rows=tuple(rows),
+    )
+
+
+def workloads_table() -> Table:
+    """Return the shipped workloads."""
+    found = [find_workload(name) for name in workload_names()]
+    return Table(
+        title="",
+        columns=("workload", "requests", "description"),
+        rows=tuple((one.name, str(len(one.lines)), one.description) for one in found),
+    )
+
+
+def schedules_table() -> Table:
+    """Return the schedules, their parameters with defaults, and their rule in a sentence."""
+    rows = []
+    for name in SCHEDULES.names():
+        build = SCHEDULES.get(name)
+        defaults = inspect.signature(build).parameters
+        listed = "\n".join(f"{key}={defaults[key].default}" for key in parameters(name))
+        rows.append((name, listed, inspect.getdoc(build).splitlines()[0]))
+    return Table(title="", columns=("schedule", "parameters", "rule"), rows=tuple(rows))

@@ -1,0 +1,113 @@
+"""What `lpbench plan` says: the picture, the table, the sum.
+
+Owns: the words, the rounding, and the same as JSON.
+Must not know: how the iterations were planned.
+"""
+
+import json
+from collections.abc import Sequence
+
+from lpbench.bench.preview import PreviewStep
+from lpbench.report.table import Table
+from lpbench.report.tiles import draw_tiles
+from lpbench.shape.model import DTYPE_BYTES, ModelShape
+from lpbench.units import format_bytes
+
+
+def preview_lines(
+    steps: Sequence[PreviewStep], shape: ModelShape, *, schedule: str, dtype: str
+) -> tuple[str, ...]:
+    """Return the heading, the tile picture and the sum of bytes."""
+    tokens = max(step.tile.tokens.stop for step in steps)
+    decodes = len(steps[0].plan.decodes)
+    total = sum(step.bytes.total for step in steps)
+    prefill = sum(step.bytes.prefill for step in steps)
+    once = shape.all_expert_bytes(DTYPE_BYTES[dtype])
+    return (
+        f"{schedule}: {tokens} prompt tokens through {shape.num_layers} layers of {shape.name}, "
+        f"{decodes} decodes in flight",
+        "",
+        draw_tiles(
+            [(at, step.tile) for at, step in enumerate(steps)],
+            num_tokens=tokens,
+            num_layers=shape.num_layers,
+        ),
+        "",
+        f"Expert bytes in {len(steps)} iterations: {format_bytes(total)}, of which prefill adds "
+        f"{format_bytes(prefill)}; all experts once are {format_bytes(once)} ({dtype}).",
+        "Modelled: closed form, uniform routing. Marks are iterations: 1 to 9, a to z, A to Z.",
+    )
+
+
+def preview_table(steps: Sequence[PreviewStep], *, most: int) -> Table:
+    """Return one row per iteration; the middle is left out past `most` of them."""
+    numbered = list(enumerate(steps, start=1))
+    if len(numbered) > most:
+        rows = [_row(at, step) for at, step in numbered[: most // 2]]
+        rows.append(("...",) * 5)
+        rows += [_row(at, step) for at, step in numbered[-(most // 2) :]]
+    else:
+        rows = [_row(at, step) for at, step in numbered]
+    return Table(
+        title="",
+        columns=("iteration", "prompt tokens", "layers", "segments (layers: rows)", "expert GB"),
+        rows=tuple(rows),
+    )
+
+
+def _row(at: int, step: PreviewStep) -> tuple[str, ...]:
+    tokens, layers = step.tile.tokens, step.tile.layers
+    segments = ", ".join(
+        f"{one.layers.start}-{one.layers.stop}: {one.num_rows}" for one in step.segments
+    )
+    return (
+        str(at),
+        f"{tokens.start}-{tokens.stop}",
+        f"{layers.start}-{layers.stop}",
+        segments,
+        f"{step.bytes.total / 1e9:.2f}",
+    )
+
+
+def preview_json(
+    steps: Sequence[PreviewStep], shape: ModelShape, *, schedule: str, dtype: str
+) -> str:
+    """Return the iterations, their segments and the modelled bytes as JSON."""
+    document = {
+        "schedule": schedule,
+        "model": shape.name,
+        "num_layers": shape.num_layers,
+        "prompt_tokens": max(step.tile.tokens.stop for step in steps),
+        "decodes": len(steps[0].plan.decodes),
+        "dtype": dtype,
+        "expert_bytes": {
+            "value": sum(step.bytes.total for step in steps),
+            "unit": "B",
+            "method": "modelled",
+            "source": "closed form, uniform routing",
+        },
+        "expert_bytes_prefill_marginal": {
+            "value": sum(step.bytes.prefill for step in steps),
+            "unit": "B",
+            "method": "modelled",
+            "source": "closed form, uniform routing",
+        },
+        "iterations": [
+            {
+                "tokens": [step.tile.tokens.start, step.tile.tokens.stop],
+                "layers": [step.tile.layers.start, step.tile.layers.stop],
+                "num_groups": step.plan.num_groups,
+                "segments": [
+                    {
+                        "layers": [one.layers.start, one.layers.stop],
+                        "prefill_rows": one.num_prefill_rows,
+                        "decode_rows": len(one.decodes),
+                    }
+                    for one in step.segments
+                ],
+                "expert_bytes": step.bytes.total,
+            }
+            for step in steps
+        ],
+    }
+    return json.dumps(document, indent=1) + "\n"

@@ -1,0 +1,1 @@
+"""Models and devices as numbers: geometry, bytes and FLOPs. Standard library only."""

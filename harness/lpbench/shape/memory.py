@@ -1,0 +1,108 @@
+"""How much memory a run needs, and whether it fits.
+
+Owns: the sum of weights, KV pages, hidden states and draws, and the refusal when there is less.
+Must not know: devices, tensors.
+"""
+
+from dataclasses import dataclass, replace
+
+from lpbench.errors import InputError
+from lpbench.plan.request import PAGE_TOKENS
+from lpbench.shape.model import DTYPE_BYTES, ModelShape
+from lpbench.units import format_bytes
+
+HEADROOM = 0.9
+"""Share of the free memory that a run may plan with."""
+
+ROW_VALUES = 12
+"""Values of hidden size a row needs at once in a layer: residual, normed, gathered, results."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Bytes a run needs, by what for.
+
+    Attributes:
+        weights: the model.
+        page: one KV page.
+        num_kv_pages: pages of the pool.
+        rows: hidden states of the largest pass, those kept between iterations included, and what
+            a layer computes from them.
+        draws: the experts drawn ahead.
+    """
+
+    weights: int
+    page: int
+    num_kv_pages: int
+    rows: int
+    draws: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.page * self.num_kv_pages + self.rows + self.draws
+
+    def __str__(self) -> str:
+        """Return the parts and their sum, in one line."""
+        return (
+            f"{format_bytes(self.total)} (weights {format_bytes(self.weights)}, KV "
+            f"{format_bytes(self.page * self.num_kv_pages)}, rows "
+            f"{format_bytes(self.rows + self.draws)})"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a run asks of the memory.
+
+    Attributes:
+        most_rows: rows of the largest pass.
+        all_pages: KV pages with which no request ever waits for one.
+        least_pages: KV pages of the largest request.
+        num_kv_pages: pages asked for; None for what fits, at most `all_pages`.
+        draws: bytes of experts drawn ahead.
+    """
+
+    most_rows: int
+    all_pages: int
+    least_pages: int
+    num_kv_pages: int | None
+    draws: int
+
+
+def plan_memory(shape: ModelShape, needs: Needs, *, dtype: str, available: int) -> Memory:
+    """Return the memory a run needs, its KV pool sized to what is free.
+
+    Args:
+        shape: the model's geometry.
+        needs: what the workload asks for.
+        dtype: float32 or bfloat16.
+        available: free bytes of the device.
+
+    Raises:
+        InputError: it is more than there is.
+    """
+    size = DTYPE_BYTES[dtype]
+    free = int(available * HEADROOM)
+    row = ROW_VALUES * shape.hidden_size + 3 * shape.top_k * shape.expert_size
+    fixed = Memory(
+        weights=shape.weight_bytes(size),
+        page=PAGE_TOKENS * shape.kv_bytes_per_token(size),
+        num_kv_pages=0,
+        rows=needs.most_rows * row * size,
+        draws=needs.draws,
+    )
+    pages = needs.num_kv_pages
+    if pages is None:
+        fits = max(0, free - fixed.total) // fixed.page
+        pages = max(needs.least_pages, min(needs.all_pages, fits))
+    memory = replace(fixed, num_kv_pages=pages)
+    used = memory.total - memory.page * max(0, pages - needs.all_pages)
+    if used > free:
+        smaller = ", --dtype bfloat16" if dtype == "float32" else ""
+        msg = (
+            f"model {shape.name!r} in {dtype} needs {memory}, this machine has "
+            f"{format_bytes(free)} to give; use a smaller model{smaller} or a smaller workload"
+        )
+        raise InputError(msg)
+    return memory

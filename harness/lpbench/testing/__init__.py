@@ -1,0 +1,1 @@
+"""Doubles and builders for tests of schedules and records, ours and our users'."""

@@ -1,0 +1,114 @@
+"""A workload by name: a TOML file, a requests file, or lengths given on the command line.
+
+Owns: where the lines of a workload come from, and the catalogue of shipped workloads.
+Must not know: the model.
+
+    name = "mixed"
+    description = "one line"
+    [[requests]]              # the keys of requests.jsonl, and:
+    count = 4                 # so many times (default 1)
+    every = 2                 # iterations from one to the next (default 0)
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lpbench.errors import InputError
+from lpbench.workload.requests import Line, check_lines, parse_line, read_requests
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """Requests with a name.
+
+    Attributes:
+        name: the catalogue name, or the file's own name without its folder.
+        description: one line for people.
+        lines: the requests as stated.
+    """
+
+    name: str
+    description: str
+    lines: tuple[Line, ...]
+
+    def first(self, num_prompts: int) -> "Workload":
+        """Return the workload with its first `num_prompts` requests.
+
+        Raises:
+            InputError: there are fewer.
+        """
+        if num_prompts > len(self.lines):
+            msg = (
+                f"--num-prompts {num_prompts} is more than the {len(self.lines)} requests of "
+                f"workload {self.name!r}"
+            )
+            raise InputError(msg)
+        return replace(self, lines=self.lines[:num_prompts])
+
+
+def uniform(*, num_prompts: int, input_len: int, output_len: int) -> Workload:
+    """Return equal requests that all arrive at once, with prompt ids drawn from the seed."""
+    line = Line(prompt=input_len, output_tokens=output_len)
+    return Workload(
+        name=f"{num_prompts}x{input_len}+{output_len}",
+        description="equal requests, all at once",
+        lines=(line,) * num_prompts,
+    )
+
+
+def from_requests(path: Path) -> Workload:
+    """Return the workload of a requests.jsonl.
+
+    Raises:
+        InputError: as `read_requests`.
+    """
+    return Workload(name=path.name, description="requests file", lines=read_requests(path))
+
+
+def read_workload(path: Path) -> Workload:
+    """Read a workload's TOML file.
+
+    Raises:
+        InputError: no such file, not TOML, or an entry that is not a request.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        msg = f"workload file {path} does not exist"
+        raise InputError(msg) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        msg = f"workload file {path} cannot be read: {error}"
+        raise InputError(msg) from None
+    entries = document.get("requests")
+    if not isinstance(entries, list):
+        msg = f"workload {path.name}: has no [[requests]]"
+        raise InputError(msg)
+    lines: list[Line] = []
+    for number, entry in enumerate(entries, start=1):
+        lines += _repeat(entry, where=f"{path.name} request {number}")
+    return Workload(
+        name=str(document.get("name", path.name)),
+        description=str(document.get("description", "")),
+        lines=check_lines(lines, where=path.name),
+    )
+
+
+def _repeat(entry: object, *, where: str) -> list[Line]:
+    if not isinstance(entry, Mapping):
+        msg = f"{where}: expected a table, got {entry!r}"
+        raise InputError(msg)
+    fields = dict(entry)
+    count, every = fields.pop("count", 1), fields.pop("every", 0)
+    if type(count) is not int or count < 1 or type(every) is not int or every < 0:
+        msg = f"{where}: count={count} and every={every} must be whole numbers, 1 and 0 or more"
+        raise InputError(msg)
+    line = parse_line(fields, where=where)
+    if not every:
+        return [line] * count
+    if line.arrival_s is not None:
+        msg = f"{where}: every={every} counts iterations; use arrival_iteration"
+        raise InputError(msg)
+    first = line.arrival_iteration or 0
+    return [replace(line, arrival_iteration=first + i * every) for i in range(count)]

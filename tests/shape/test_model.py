@@ -1,0 +1,428 @@
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lpbench.errors import InputError
+from lpbench.shape.model import ModelShape, Rope, Yarn, dtype_bytes, read_config
+
+MODELS = Path(__file__).parents[2] / "workloads" / "models"
+
+
+def catalogue(name: str) -> ModelShape:
+    """Return the shape of a model in the catalogue."""
+    return ModelShape.from_config(read_json(name), name=name)
+
+
+def read_json(name: str) -> dict[str, object]:
+    """Return the config of a model in the catalogue."""
+    config: dict[str, object] = json.loads((MODELS / f"{name}.json").read_text())
+    return config
+
+
+def changed(name: str, **changes: object) -> dict[str, object]:
+    """Return a catalogue config with keys set, or removed where the value is `...`."""
+    both = read_json(name) | changes
+    return {key: value for key, value in both.items() if value is not ...}
+
+
+def refusal(call: Callable[[], object]) -> str:
+    """Return the one line with which `call` is refused."""
+    with pytest.raises(InputError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_qwen3_30b_has_the_published_geometry() -> None:
+    """The catalogue's Qwen3-30B-A3B is the published model."""
+    expected = ModelShape(
+        name="qwen3-30b-a3b",
+        family="qwen3_moe",
+        num_layers=48,
+        hidden_size=2048,
+        num_heads=32,
+        num_kv_heads=4,
+        head_dim=128,
+        num_experts=128,
+        top_k=8,
+        expert_size=768,
+        vocab_size=151_936,
+        max_positions=40_960,
+        windows=(0,) * 48,
+        rms_eps=1e-6,
+        rope=Rope(theta=1_000_000.0),
+        attention_bias=False,
+        norm_topk=True,
+        tied_embeddings=False,
+        swiglu_limit=math.inf,
+    )
+    assert expected == catalogue("qwen3-30b-a3b")
+
+
+def test_gpt_oss_20b_has_the_published_geometry() -> None:
+    """The catalogue's GPT-OSS-20B is the published model, windows on even layers."""
+    expected = ModelShape(
+        name="gpt-oss-20b",
+        family="gpt_oss",
+        num_layers=24,
+        hidden_size=2880,
+        num_heads=64,
+        num_kv_heads=8,
+        head_dim=64,
+        num_experts=32,
+        top_k=4,
+        expert_size=2880,
+        vocab_size=201_088,
+        max_positions=131_072,
+        windows=(128, 0) * 12,
+        rms_eps=1e-5,
+        rope=Rope(
+            theta=150_000.0,
+            yarn=Yarn(
+                factor=32.0,
+                beta_fast=32.0,
+                beta_slow=1.0,
+                original_max_positions=4096,
+                truncate=False,
+                attention_factor=0.1 * math.log(32) + 1,
+            ),
+        ),
+        attention_bias=True,
+        norm_topk=True,
+        tied_embeddings=False,
+        swiglu_limit=7.0,
+    )
+    assert expected == catalogue("gpt-oss-20b")
+
+
+@pytest.mark.parametrize(
+    ("name", "per_expert", "experts_gb", "total", "kv_bytes"),
+    [
+        ("qwen3-30b-a3b", 4_718_592, 57.98, 30_532_122_624, 98_304),
+        ("gpt-oss-20b", 24_883_200 + 8_640, 38.23, 20_914_757_184, 49_152),
+        ("builtin-moe", 98_304, 0.20, 106_178_816, 8_192),
+    ],
+)
+def test_counts_are_the_published_ones(
+    name: str, per_expert: int, experts_gb: float, total: int, kv_bytes: int
+) -> None:
+    """Parameters and bfloat16 bytes agree with the sizes of the released checkpoints."""
+    shape, bytes_per_value = catalogue(name), dtype_bytes("bfloat16")
+    assert per_expert == shape.params_per_expert
+    assert experts_gb == round(shape.all_expert_bytes(bytes_per_value) / 1e9, 2)
+    assert total == shape.total_params
+    assert kv_bytes == shape.kv_bytes_per_token(bytes_per_value)
+
+
+def test_bytes_follow_from_parameters() -> None:
+    """Expert, layer, model and weight bytes are parameters times the bytes of a value."""
+    shape = catalogue("builtin-moe")
+    value = dtype_bytes("float32")
+    expert = 4 * shape.params_per_expert
+    assert expert == shape.expert_bytes(value)
+    assert 64 * expert == shape.layer_expert_bytes(value)
+    assert 16 * 64 * expert == shape.all_expert_bytes(value)
+    assert 4 * shape.total_params == shape.weight_bytes(value)
+
+
+def test_an_unknown_dtype_is_refused() -> None:
+    """Bytes are never guessed from a name."""
+    expected = "unknown dtype 'int8'; known: float32, bfloat16"
+    assert expected == refusal(lambda: dtype_bytes("int8"))
+
+
+def test_tied_embeddings_count_once() -> None:
+    """A model that ties its head to the embedding is smaller by one of them."""
+    tied = ModelShape.from_config(changed("builtin-moe", tie_word_embeddings=True), name="tied")
+    embedding = 4096 * 256
+    assert embedding == catalogue("builtin-moe").total_params - tied.total_params
+
+
+def test_the_families_differ_in_what_their_layers_hold() -> None:
+    """Only GPT-OSS has sinks and expert biases, only Qwen3-MoE norms heads."""
+    qwen, oss = catalogue("qwen3-30b-a3b"), catalogue("gpt-oss-20b")
+    assert qwen.has_qk_norm
+    assert not qwen.has_sinks
+    assert not qwen.has_expert_bias
+    assert not oss.has_qk_norm
+    assert oss.has_sinks
+    assert oss.has_expert_bias
+
+
+@pytest.mark.parametrize("name", ["qwen3-30b-a3b", "gpt-oss-20b"])
+def test_both_styles_of_rope_keys_mean_the_same(name: str) -> None:
+    """`rope_parameters` of transformers 5 reads like `rope_theta` and `rope_scaling`."""
+    old = read_json(name)
+    scaling = old["rope_scaling"] or {"rope_type": "default"}
+    assert isinstance(scaling, dict)
+    rope_parameters = {**scaling, "rope_theta": old["rope_theta"]}
+    new = changed(name, rope_scaling=..., rope_theta=..., rope_parameters=rope_parameters)
+    assert catalogue(name) == ModelShape.from_config(new, name=name)
+
+
+def test_the_experts_of_qwen3_may_go_by_the_newer_key() -> None:
+    """What the release calls `num_experts` is `num_local_experts` as of transformers 5.23."""
+    config = changed("qwen3-30b-a3b", num_experts=..., num_local_experts=128)
+    assert catalogue("qwen3-30b-a3b") == ModelShape.from_config(config, name="qwen3-30b-a3b")
+
+
+def test_absent_rope_keys_mean_what_transformers_takes_them_to_mean() -> None:
+    """Without rope keys Qwen3-MoE is plain with theta 10000, GPT-OSS stretched by YaRN."""
+    qwen = changed("qwen3-30b-a3b", rope_scaling=..., rope_theta=...)
+    oss = changed("gpt-oss-20b", rope_scaling=..., rope_theta=...)
+    assert Rope(theta=10_000.0) == ModelShape.from_config(qwen, name="q").rope
+    assert catalogue("gpt-oss-20b").rope == ModelShape.from_config(oss, name="o").rope
+
+
+def test_yarn_of_qwen3_takes_its_defaults() -> None:
+    """YaRN as Qwen documents it for longer prompts: only factor and original length are given."""
+    scaling = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
+    shape = ModelShape.from_config(changed("qwen3-30b-a3b", rope_scaling=scaling), name="q")
+    expected = Yarn(
+        factor=4.0,
+        beta_fast=32.0,
+        beta_slow=1.0,
+        original_max_positions=32_768,
+        truncate=True,
+        attention_factor=0.1 * math.log(4) + 1,
+    )
+    assert expected == shape.rope.yarn
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ({"attention_factor": 1.5}, 1.5),
+        ({"mscale": 1.0, "mscale_all_dim": 1.0}, 1.0),
+        ({"mscale": 2.0, "mscale_all_dim": 1.0}, (0.2 * math.log(4) + 1) / (0.1 * math.log(4) + 1)),
+        ({"mscale": 2.0}, 0.1 * math.log(4) + 1),
+    ],
+)
+def test_attention_factor_of_yarn(extra: dict[str, float], expected: float) -> None:
+    """A given factor wins, then the ratio of the two scales, then the paper's formula."""
+    scaling = {"rope_type": "yarn", "factor": 4, **extra}
+    shape = ModelShape.from_config(changed("qwen3-30b-a3b", rope_scaling=scaling), name="q")
+    assert shape.rope.yarn is not None
+    assert pytest.approx(expected) == shape.rope.yarn.attention_factor
+
+
+def test_the_original_length_of_yarn_is_the_full_one_unless_given() -> None:
+    """The key at the top of config.json wins over the one among the rope keys."""
+    scaling = {"rope_type": "yarn", "factor": 4}
+    inner = {**scaling, "original_max_position_embeddings": 8192}
+    for changes, expected in (
+        ({"rope_scaling": scaling}, 40_960),
+        ({"rope_scaling": inner}, 8192),
+        ({"rope_scaling": inner, "original_max_position_embeddings": 4096}, 4096),
+    ):
+        shape = ModelShape.from_config(changed("qwen3-30b-a3b", **changes), name="q")
+        assert shape.rope.yarn is not None
+        assert expected == shape.rope.yarn.original_max_positions
+
+
+def test_a_sliding_window_of_qwen3_holds_for_all_layers() -> None:
+    """`use_sliding_window` switches `sliding_window` on, for every layer."""
+    config = changed("builtin-moe", use_sliding_window=True, sliding_window=64)
+    expected = (64,) * 16
+    assert expected == ModelShape.from_config(config, name="q").windows
+
+
+def test_windows_of_gpt_oss_alternate_by_default() -> None:
+    """Without `layer_types` even layers slide."""
+    config = changed("gpt-oss-20b", layer_types=...)
+    expected = (128, 0) * 12
+    assert expected == ModelShape.from_config(config, name="o").windows
+
+
+def test_head_dim_of_qwen3_follows_from_the_heads() -> None:
+    """Without `head_dim` a head is hidden size over heads wide."""
+    shape = ModelShape.from_config(changed("builtin-moe", head_dim=...), name="builtin-moe")
+    assert catalogue("builtin-moe") == shape
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": ...}, "unknown model_type None; known: qwen3_moe, gpt_oss"),
+        ({"model_type": ["x"]}, "unknown model_type ['x']; known: qwen3_moe, gpt_oss"),
+        ({"model_type": "mixtral"}, "unknown model_type 'mixtral'; known: qwen3_moe, gpt_oss"),
+        (
+            {"model_type": "llama", "num_experts": ...},
+            (
+                "unknown model_type 'llama' (no Mixture-of-Experts model: it names no experts); "
+                "known: qwen3_moe, gpt_oss"
+            ),
+        ),
+        (
+            {"architectures": ["Qwen3MoeModel"]},
+            (
+                "architectures is ['Qwen3MoeModel']; accepted: "
+                "['Qwen3MoeForCausalLM'] for model_type 'qwen3_moe'"
+            ),
+        ),
+        ({"hidden_size": ...}, "config.json has no hidden_size"),
+        ({"vocab_size": None}, "config.json has no vocab_size"),
+        ({"num_experts": ...}, "config.json has no num_experts"),
+        ({"num_experts": 0}, "num_experts is 0; accepted: a whole number, 1 or more"),
+        ({"hidden_size": "256"}, "hidden_size is '256'; accepted: a whole number, 1 or more"),
+        ({"hidden_size": 256.0}, "hidden_size is 256.0; accepted: a whole number, 1 or more"),
+        ({"hidden_size": True}, "hidden_size is True; accepted: a whole number, 1 or more"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0; accepted: a whole number, 1 or more"),
+        (
+            {"num_experts_per_tok": 65},
+            "num_experts_per_tok is 65; accepted: a whole number, 1 to 64",
+        ),
+        (
+            {"num_key_value_heads": 3},
+            "num_key_value_heads is 3; accepted: a divisor of 4 attention heads",
+        ),
+        (
+            {"head_dim": 63},
+            "head_dim is 63; accepted: an even number, as rotary embeddings turn pairs",
+        ),
+        ({"rms_norm_eps": 0}, "rms_norm_eps is 0; accepted: a number above 0"),
+        ({"rms_norm_eps": math.nan}, "rms_norm_eps is nan; accepted: a number above 0"),
+        ({"rms_norm_eps": "small"}, "rms_norm_eps is 'small'; accepted: a number above 0"),
+        ({"norm_topk_prob": 1}, "norm_topk_prob is 1; accepted: true or false"),
+        (
+            {"mlp_only_layers": [0]},
+            "mlp_only_layers is [0]; accepted: [], as dense layers are not supported",
+        ),
+        (
+            {"decoder_sparse_step": 2},
+            "decoder_sparse_step is 2; accepted: 1, as dense layers are not supported",
+        ),
+        ({"hidden_act": "gelu"}, "hidden_act is 'gelu'; accepted: 'silu'"),
+        ({"use_sliding_window": True}, "config.json has no sliding_window"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5; accepted: 1.0"),
+        ({"rope_parameters": 5}, "rope_parameters is 5; accepted: an object"),
+        (
+            {"rope_parameters": {"full_attention": {}}},
+            "rope_parameters is {'full_attention': {}}; accepted: one set of values for all layers",
+        ),
+        (
+            {"rope_parameters": {"partial_rotary_factor": 0.5}},
+            "rope_parameters.partial_rotary_factor is 0.5; accepted: 1.0",
+        ),
+        (
+            {"rope_parameters": {"rope_type": "llama3"}},
+            "rope_parameters.rope_type is 'llama3'; accepted: 'default' or 'yarn'",
+        ),
+        (
+            {"rope_scaling": {"type": "linear", "factor": 2.0}},
+            "rope_scaling.type is 'linear'; accepted: 'default' or 'yarn'",
+        ),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "config.json has no rope_parameters.factor"),
+        (
+            {"rope_parameters": {"rope_type": "yarn", "factor": 0.5}},
+            "rope_parameters.factor is 0.5; accepted: a number, 1 or more",
+        ),
+        (
+            {"rope_parameters": {"rope_theta": -1}},
+            "rope_parameters.rope_theta is -1; accepted: a number above 0",
+        ),
+    ],
+)
+def test_a_config_that_cannot_be_run_is_refused(changes: dict[str, object], message: str) -> None:
+    """The refusal names the model, the key, its value and what is accepted."""
+    config = changed("builtin-moe", **changes)
+    assert f"model 'm': {message}" == refusal(lambda: ModelShape.from_config(config, name="m"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"head_dim": ...}, "config.json has no head_dim"),
+        ({"swiglu_alpha": 1.5}, "swiglu_alpha is 1.5; accepted: 1.702"),
+        ({"sliding_window": None}, "config.json has no sliding_window"),
+        (
+            {"layer_types": ["full_attention"]},
+            (
+                "layer_types is ['full_attention']; accepted: a list of 24, each "
+                "sliding_attention or full_attention"
+            ),
+        ),
+        (
+            {"layer_types": ["linear_attention"] * 24},
+            (
+                "layer_types is ['linear_attention', 'linear_attention', 'linear_attention', "
+                "'linear_attention', 'linear_attention', 'linear_attention', ...]; accepted: a "
+                "list of 24, each sliding_attention or full_attention"
+            ),
+        ),
+    ],
+)
+def test_a_gpt_oss_config_that_cannot_be_run_is_refused(
+    changes: dict[str, object], message: str
+) -> None:
+    """GPT-OSS's own keys are checked too."""
+    config = changed("gpt-oss-20b", **changes)
+    assert f"model 'm': {message}" == refusal(lambda: ModelShape.from_config(config, name="m"))
+
+
+def test_full_attention_needs_no_window() -> None:
+    """A GPT-OSS model without sliding layers may leave `sliding_window` out."""
+    config = changed("gpt-oss-20b", sliding_window=None, layer_types=["full_attention"] * 24)
+    expected = (0,) * 24
+    assert expected == ModelShape.from_config(config, name="o").windows
+
+
+@given(
+    key=st.sampled_from(sorted(read_json("builtin-moe"))),
+    value=st.none()
+    | st.booleans()
+    | st.integers(-3, 9)
+    | st.floats()
+    | st.text(max_size=3)
+    | st.lists(st.integers(), max_size=2)
+    | st.dictionaries(st.sampled_from(["rope_type", "factor"]), st.integers(), max_size=2),
+)
+def test_any_value_of_a_key_gives_a_shape_or_a_refusal(key: str, value: object) -> None:
+    """Whatever stands in a config, nothing but InputError is raised."""
+    message = ""
+    try:
+        ModelShape.from_config(changed("builtin-moe", **{key: value}), name="m")
+    except InputError as error:
+        message = str(error)
+    assert "\n" not in message
+
+
+def test_read_config_returns_the_object(tmp_path: Path) -> None:
+    """A folder's config.json is returned as it stands."""
+    expected = {"model_type": "qwen3_moe", "num_experts": 4}
+    (tmp_path / "config.json").write_text(json.dumps(expected))
+    assert expected == read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("no", "does not exist;"), ("file", "is not a folder;"), ("empty", "has no config.json;")],
+)
+def test_read_config_refuses_what_is_no_checkpoint(tmp_path: Path, name: str, what: str) -> None:
+    """No folder, a file, and a folder without config.json each get their own line."""
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    expected = f"model folder '{tmp_path / name}' {what} give a Hugging Face checkpoint"
+    assert expected == refusal(lambda: read_config(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "cannot be read as JSON: Expecting property name"),
+        (b"\xff", "cannot be read as JSON: 'utf-8' codec can't decode"),
+        (b"[1]", "must hold a JSON object, not [1]"),
+    ],
+)
+def test_read_config_refuses_what_is_no_json_object(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    """A config.json that is damaged or not an object is refused with its path."""
+    (tmp_path / "config.json").write_bytes(content)
+    line = refusal(lambda: read_config(tmp_path))
+    assert line.startswith(f"'{tmp_path / 'config.json'}' {message}")
