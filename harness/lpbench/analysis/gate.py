@@ -57,10 +57,10 @@ def gate(baseline: Record, candidate: Record) -> Gate:
             raise InputError(msg)
     compared = 0
     differences: list[Difference] = []
-    for before, after in zip(baseline.arms, candidate.arms, strict=True):
+    for arm, other in zip(baseline.arms, candidate.arms, strict=True):
         names = [name for name, metric in METRICS.items() if metric.exact]
         compared += len(names)
-        differences += [found for name in names if (found := _differ(name, before, after))]
+        differences += [found for name in names if (found := _differ(name, arm, other))]
     return Gate(compared=compared, arms=len(baseline.arms), differences=tuple(differences))
 
 

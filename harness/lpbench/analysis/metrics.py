@@ -6,6 +6,7 @@ Must not know: how a metric is shown, who took the time stamps.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean, median
 
 from lpbench.units import BYTES, COUNT, MILLISECONDS, RATIO
@@ -107,8 +108,7 @@ def latency_samples(times: Sequence[Times]) -> dict[str, list[float]]:
         samples["ttft"].append((first - one.arrival) / 1e6)
         samples["e2e"].append((last - one.arrival) / 1e6)
         samples["queue"].append((one.scheduled - one.arrival) / 1e6)
-        pairs = zip(one.tokens, one.tokens[1:], strict=False)
-        samples["tbt"] += [(after - before) / 1e6 for before, after in pairs]
+        samples["tbt"] += [(after - before) / 1e6 for before, after in pairwise(one.tokens)]
         if count > 1:
             samples["tpot"].append((last - first) / 1e6 / (count - 1))
     return samples

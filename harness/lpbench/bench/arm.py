@@ -22,7 +22,7 @@ from lpbench.record.schema import Arm, Ledger, LedgerTerm, Reading, Schedule, Wi
 from lpbench.shape.model import ModelShape
 from lpbench.shape.traffic import modelled_bytes
 
-COUNTS_PASS = "counts"
+COUNTS_PASS = "counts"  # noqa: S105 - a pass over the workload, no password
 """The pass in which experts are counted; its times are the engine's own, with the counting in."""
 
 
@@ -168,9 +168,7 @@ class ArmLog:
             ledger=Ledger(
                 counted_bytes=counted,
                 modelled_bytes=self._modelled,
-                residual=(
-                    LedgerTerm(name="routing_skew", bytes=(counted or 0) - self._modelled),
-                ),
+                residual=(LedgerTerm(name="routing_skew", bytes=(counted or 0) - self._modelled),),
             ),
         )
 

@@ -34,9 +34,7 @@ class Witnessed:
 
 def sampled_tokens(requests: Sequence[Request]) -> tuple[tuple[int, int], ...]:
     """Return (request, n-th generated token) pairs, evenly spread, at most SAMPLED_TOKENS."""
-    every = [
-        (request.index, nth) for request in requests for nth in range(request.output_tokens)
-    ]
+    every = [(request.index, nth) for request in requests for nth in range(request.output_tokens)]
     count = min(SAMPLED_TOKENS, len(every))
     return tuple(every[at * len(every) // count] for at in range(count))
 

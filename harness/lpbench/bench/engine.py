@@ -38,6 +38,7 @@ class Engine:
         """
         from lpbench.executors.torch_engine.device import (
             available_bytes,
+            cache_bytes,
             device_facts,
             pick_device,
         )
@@ -52,6 +53,7 @@ class Engine:
             dtype=self.dtype,
             available=available_bytes(self._device),
         )
+        self.cache_bytes = cache_bytes(self._device)
         self.num_kv_pages = self._memory.num_kv_pages
         self.facts: Mapping[str, JsonValue] = {
             **device_facts(self._device),
@@ -145,6 +147,4 @@ class Engine:
         tokens = Span(0, min(request.prompt_tokens, WARM_UP_TOKENS))
         tile = Tile(tokens, Span(0, self._experiment.shape.num_layers))
         self.executor.start_arm(None)
-        self.executor.execute(
-            IterationPlan(decodes=(), prefill=(PromptTile(request.index, tile),))
-        )
+        self.executor.execute(IterationPlan(decodes=(), prefill=(PromptTile(request.index, tile),)))

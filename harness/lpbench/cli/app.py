@@ -6,15 +6,18 @@ Must not know: what a command does.
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 from lpbench import __version__
-from lpbench.cli import check, catalogue, plan, traffic
+from lpbench.cli import catalogue, check, plan, traffic
 from lpbench.errors import InputError, LpbenchError
 
 INTERRUPTED = 130
+_USAGE_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[1])
+"""What Typer raises for a wrong option or argument: the base of its errors, which it keeps to
+itself."""
 
 app = typer.Typer(
     name="lpbench",
@@ -43,7 +46,6 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit: results on stdout, one line on stderr for an error."""
-    usage_error = typer.BadParameter.__mro__[1]
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
@@ -54,8 +56,8 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
-    except usage_error as error:
-        code = _say(error.format_message(), InputError.exit_code)
+    except _USAGE_ERROR as error:
+        code = _say(cast("typer.BadParameter", error).format_message(), InputError.exit_code)
     sys.exit(code)
 
 

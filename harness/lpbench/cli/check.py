@@ -11,7 +11,9 @@ REGRESSION = 3
 def check(
     record: Annotated[
         Path | None,
-        typer.Argument(help="Record to check; absent: run what the baseline ran.", show_default=False),
+        typer.Argument(
+            help="Record to check; absent: run what the baseline ran.", show_default=False
+        ),
     ] = None,
     *,
     baseline: Annotated[

@@ -19,10 +19,14 @@ from lpbench.report.table import Table
 def print_table(table: Table) -> None:
     """Draw a table on stdout, 80 columns wide where there is no terminal to ask."""
     drawn = RichTable(
-        title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1)
+        title=table.title or None,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     for at, column in enumerate(table.columns):
-        drawn.add_column(column, justify="right" if at else "left", overflow="fold")
+        drawn.add_column(column, justify="left" if at in table.left else "right", overflow="fold")
     for row in table.rows:
         drawn.add_row(*row)
     console().print(drawn)

@@ -57,9 +57,7 @@ def traffic(
     ] = None,
     dtype: Annotated[
         str | None,
-        typer.Option(
-            help="float32 | bfloat16.", show_default="bfloat16 on cuda, float32 on cpu"
-        ),
+        typer.Option(help="float32 | bfloat16.", show_default="bfloat16 on cuda, float32 on cpu"),
     ] = None,
     max_num_seqs: Annotated[
         int, typer.Option(help="Admitted and unfinished requests at most.")

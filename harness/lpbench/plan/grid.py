@@ -14,6 +14,7 @@ Must not know: requests, schedules, time.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,7 +40,7 @@ class Span:
         assert 1 <= parts <= len(self), (self, parts)
         size, larger = divmod(len(self), parts)
         edges = [self.start + i * size + min(i, larger) for i in range(parts + 1)]
-        return tuple(Span(a, b) for a, b in zip(edges, edges[1:], strict=False))
+        return tuple(Span(a, b) for a, b in pairwise(edges))
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -161,9 +161,7 @@ class Queues:
             if live.generated == live.request.output_tokens:
                 self._finish(live)
                 finished.append(index)
-        return Settled(
-            admitted=tuple(admitted), sampled=tuple(sampled), finished=tuple(finished)
-        )
+        return Settled(admitted=tuple(admitted), sampled=tuple(sampled), finished=tuple(finished))
 
     def _take_decode_pages(self) -> tuple[int, ...]:
         preempted = []

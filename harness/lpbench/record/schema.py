@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 Number = int | float
 
@@ -90,7 +90,7 @@ class Ledger(_Part):
     residual: tuple[LedgerTerm, ...] = ()
 
 
-class Warning_(_Part):
+class Caution(_Part):
     """Something a reader must know before trusting a number."""
 
     code: str
@@ -120,7 +120,7 @@ class Arm(_Part):
     metrics: dict[str, Reading]
     windows: tuple[Window, ...] = ()
     ledger: Ledger
-    warnings: tuple[Warning_, ...] = ()
+    warnings: tuple[Caution, ...] = ()
 
 
 class ArmAudit(_Part):
@@ -161,8 +161,9 @@ class Audit(_Part):
 
     @property
     def is_sound(self) -> bool:
-        """Whether the arms' figures may be compared: no disagreement but near ties, and in
-        float32 equal tokens.
+        """Whether the arms' figures may be compared.
+
+        No disagreement but near ties, and in float32 equal tokens.
         """
         return not self.far_disagreements and (self.tokens_equal or self.dtype != "float32")
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import TracebackType
+from typing import Self
 
 from pydantic import JsonValue, ValidationError
 from pydantic_core import to_json
@@ -63,7 +64,7 @@ class RunStore:
             self._lines[name] = LineFile(path)
         return self._lines[name]
 
-    def __enter__(self) -> "RunStore":
+    def __enter__(self) -> Self:
         """Open nothing: files open with their first line."""
         return self
 
@@ -161,9 +162,7 @@ def read_record(path: Path) -> Record:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
-        msg = (
-            f"{path} is no record of schema version {SCHEMA_VERSION}: {place}: {first['msg']}"
-        )
+        msg = f"{path} is no record of schema version {SCHEMA_VERSION}: {place}: {first['msg']}"
         raise InputError(msg) from None
 
 

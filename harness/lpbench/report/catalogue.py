@@ -29,9 +29,9 @@ def models_table() -> Table:
             )
         )
     return Table(
-        title="",
         columns=("model", "family", "layers", "experts/top-k", "experts bf16", "all bf16"),
         rows=tuple(rows),
+        left=(0, 1),
     )
 
 
@@ -39,9 +39,9 @@ def workloads_table() -> Table:
     """Return the shipped workloads."""
     found = [find_workload(name) for name in workload_names()]
     return Table(
-        title="",
         columns=("workload", "requests", "description"),
         rows=tuple((one.name, str(len(one.lines)), one.description) for one in found),
+        left=(0, 2),
     )
 
 
@@ -51,6 +51,12 @@ def schedules_table() -> Table:
     for name in SCHEDULES.names():
         build = SCHEDULES.get(name)
         defaults = inspect.signature(build).parameters
-        listed = "\n".join(f"{key}={defaults[key].default}" for key in parameters(name))
-        rows.append((name, listed, inspect.getdoc(build).splitlines()[0]))
-    return Table(title="", columns=("schedule", "parameters", "rule"), rows=tuple(rows))
+        listed = "\n".join(_parameter(key, defaults[key].default) for key in parameters(name))
+        rows.append((name, listed, (inspect.getdoc(build) or "").splitlines()[0]))
+    return Table(
+        title="", columns=("schedule", "parameters", "rule"), rows=tuple(rows), left=(0, 1, 2)
+    )
+
+
+def _parameter(key: str, default: object) -> str:
+    return f"[{key}=K]" if default is None else f"{key}={default}"

@@ -24,8 +24,10 @@ def preview_lines(
     prefill = sum(step.bytes.prefill for step in steps)
     once = shape.all_expert_bytes(DTYPE_BYTES[dtype])
     return (
-        f"{schedule}: {tokens} prompt tokens through {shape.num_layers} layers of {shape.name}, "
-        f"{decodes} decodes in flight",
+        (
+            f"{schedule}: {tokens} prompt tokens through {shape.num_layers} layers of "
+            f"{shape.name}, {decodes} decodes in flight"
+        ),
         "",
         draw_tiles(
             [(at, step.tile) for at, step in enumerate(steps)],
@@ -33,8 +35,10 @@ def preview_lines(
             num_layers=shape.num_layers,
         ),
         "",
-        f"Expert bytes in {len(steps)} iterations: {format_bytes(total)}, of which prefill adds "
-        f"{format_bytes(prefill)}; all experts once are {format_bytes(once)} ({dtype}).",
+        (
+            f"Expert bytes in {len(steps)} iterations: {format_bytes(total)}, of which prefill "
+            f"adds {format_bytes(prefill)}; all experts once are {format_bytes(once)} ({dtype})."
+        ),
         "Modelled: closed form, uniform routing. Marks are iterations: 1 to 9, a to z, A to Z.",
     )
 
@@ -49,7 +53,6 @@ def preview_table(steps: Sequence[PreviewStep], *, most: int) -> Table:
     else:
         rows = [_row(at, step) for at, step in numbered]
     return Table(
-        title="",
         columns=("iteration", "prompt tokens", "layers", "segments (layers: rows)", "expert GB"),
         rows=tuple(rows),
     )

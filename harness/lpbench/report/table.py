@@ -9,8 +9,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Columns and rows of text; the first column is left-aligned, the others right-aligned."""
+    """Columns and rows of text.
 
-    title: str
+    Attributes:
+        title: a line above, or empty.
+        columns: the headings; a heading may have several lines.
+        rows: the cells; a cell may have several lines.
+        left: which columns are left-aligned: those of words. Numbers stand right.
+    """
+
+    title: str = ""
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    left: tuple[int, ...] = (0,)

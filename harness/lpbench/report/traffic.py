@@ -22,13 +22,13 @@ def traffic_table(record: Record) -> Table:
         ),
         columns=(
             "schedule",
-            "itera-\ntions",
+            "iter.",
             "expert\nGB",
-            "added by\nprefill",
-            "re-\nload",
+            "by pre-\nfill GB",
+            "reload\nfactor",
             "cover-\nage",
-            "TTFT ms\nmean/max",
-            "TBT ms\nmean/max",
+            "TTFT\nms",
+            "TBT\nms",
             "same\ntokens",
         ),
         rows=tuple(_row(arm, record.audit) for arm in record.arms),
@@ -95,8 +95,14 @@ def _grounds(record: Record) -> str:
 def notes(record: Record) -> tuple[str, ...]:
     """Return what a reader must know besides: the clock, the sameness, the warnings."""
     said = [
-        "Requests arrive by iteration: an arm with longer iterations is offered its load more "
-        "slowly."
+        (
+            "Two lines in a cell are mean and max. 'by prefill' is what prefill rows added to "
+            "what the decodes read anyway; reload factor 1 is ideal."
+        ),
+        (
+            "Requests arrive by iteration: an arm with longer iterations is offered its load "
+            "more slowly."
+        ),
     ]
     if record.audit is not None:
         said.append(_sameness(record.audit))

@@ -51,7 +51,5 @@ def build_executor(
     if folder is None:
         weights = dummy_weights(shape, dtype=torch_dtype, device=device, seed=seed)
     else:
-        weights = load_weights(
-            folder, shape, dtype=torch_dtype, device=device, progress=progress
-        )
+        weights = load_weights(folder, shape, dtype=torch_dtype, device=device, progress=progress)
     return TorchExecutor(shape, weights, requests=requests, ids=ids, draws=draws)

@@ -6,6 +6,7 @@ Must not know: what will run on it.
 
 import ctypes
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import torch
@@ -58,9 +59,25 @@ def available_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def device_facts(device: torch.device) -> dict[str, str | int]:
+def cache_bytes(device: torch.device) -> int | None:
+    """Return the size of the last-level cache, or None where it cannot be known."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).L2_cache_size)
+    sizes = []
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        with suppress(OSError, ValueError):
+            text = path.read_text(encoding="ascii").strip()
+            sizes.append(int(text.rstrip("KM")) << {"K": 10, "M": 20}.get(text[-1:], 0))
+    return max(sizes, default=None)
+
+
+def device_facts(device: torch.device) -> dict[str, str | int | None]:
     """Return what a record says about the device."""
-    facts: dict[str, str | int] = {"device": device.type, "torch_threads": torch.get_num_threads()}
+    facts: dict[str, str | int | None] = {
+        "device": device.type,
+        "torch_threads": torch.get_num_threads(),
+        "last_level_cache_bytes": cache_bytes(device),
+    }
     if device.type == "cuda":
         facts["device_name"] = torch.cuda.get_device_name(device)
         facts["cuda"] = str(torch.version.cuda)

@@ -45,7 +45,7 @@ OnRoute = Callable[[int, torch.Tensor, torch.Tensor], None]
 """Called in every layer with (layer, expert ids [rows, top_k], router logits [rows, experts])."""
 
 
-def run_layer(  # noqa: PLR0913 - a layer is these six things
+def run_layer(
     hidden: torch.Tensor,
     *,
     layer: int,

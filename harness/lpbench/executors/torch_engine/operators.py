@@ -184,7 +184,7 @@ class TorchOperators:
         """Return the same as `_grouped`, expert by expert; `source` names each pair's row."""
         out = torch.empty((len(source), rows.shape[1]), dtype=rows.dtype, device=rows.device)
         sizes = counts.tolist()
-        for expert, (mine, results) in enumerate(
+        for expert, (mine, target) in enumerate(
             zip(source.split(sizes), out.split(sizes), strict=True)
         ):
             if not len(mine):
@@ -192,9 +192,9 @@ class TorchOperators:
             inner = F.embedding(mine, rows) @ weights.gate_up[expert].mT
             if weights.gate_up_bias is not None:
                 inner += weights.gate_up_bias[expert]
-            torch.mm(self._activate(inner), weights.down[expert].mT, out=results)
+            torch.mm(self._activate(inner), weights.down[expert].mT, out=target)
             if weights.down_bias is not None:
-                results += weights.down_bias[expert]
+                target.add_(weights.down_bias[expert])
         return out
 
     def _activate(self, gate_up: torch.Tensor) -> torch.Tensor:
