@@ -18,7 +18,7 @@ from lpbench.bench.loop import Step
 from lpbench.meters.experts import ExpertMeter, IterationCount
 from lpbench.plan.iteration import IterationPlan
 from lpbench.plan.request import Request
-from lpbench.record.schema import Arm, Ledger, LedgerTerm, Reading, Schedule, Window
+from lpbench.record.schema import Arm, Caution, Ledger, LedgerTerm, Reading, Schedule, Window
 from lpbench.shape.model import ModelShape
 from lpbench.shape.traffic import modelled_bytes
 
@@ -139,10 +139,11 @@ class ArmLog:
             "tokens": list(self.tokens[index]),
         }
 
-    def to_record(self, *, unfinished: str | None = None) -> Arm:
+    def to_record(self, *, cautions: Sequence[Caution] = (), unfinished: str | None = None) -> Arm:
         """Return the arm's part of the record.
 
         Args:
+            cautions: what to know before trusting a number.
             unfinished: reason code against every reading, where the arm was cut short.
         """
         policy = self._arm.policy
@@ -170,6 +171,7 @@ class ArmLog:
                 modelled_bytes=self._modelled,
                 residual=(LedgerTerm(name="routing_skew", bytes=(counted or 0) - self._modelled),),
             ),
+            warnings=tuple(cautions),
         )
 
     def _counted(self) -> dict[str, Reading]:

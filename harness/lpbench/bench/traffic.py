@@ -12,15 +12,17 @@ from typing import Literal, Protocol
 from pydantic import JsonValue
 
 from lpbench import __version__
+from lpbench.analysis.checks import cache_cautions, routing_cautions
 from lpbench.analysis.compare import compare_arms
 from lpbench.bench.arm import ArmLog
 from lpbench.bench.audit import Witnessed, audit, sampled_tokens
 from lpbench.bench.engine import Engine
 from lpbench.bench.experiment import ArmSpec, Experiment, resolve
 from lpbench.bench.loop import Step, run_arm
+from lpbench.bench.prompts import RANDOM_IDS
 from lpbench.bench.spec import RunSpec
 from lpbench.record.provenance import digest, environment
-from lpbench.record.schema import Arm, Audit, Record
+from lpbench.record.schema import Arm, Audit, Caution, Record
 from lpbench.record.store import RunStore
 from lpbench.shape.model import DTYPE_BYTES
 
@@ -116,9 +118,23 @@ class _Run:
         for step in self._steps(arm):
             self._store.lines("iterations.jsonl").append([log.observe(step)])
         self._store.lines("requests.jsonl").append(log.request_lines())
-        self._arms.append(log.to_record())
+        self._arms.append(log.to_record(cautions=self._cautions()))
         self._under_way = None
         return log
+
+    def _cautions(self) -> list[Caution]:
+        experiment, engine = self._experiment, self._engine
+        return [
+            *routing_cautions(
+                routing=experiment.routing,
+                drawn_weights=experiment.folder is None,
+                random_ids=RANDOM_IDS in experiment.prompts.source,
+            ),
+            *cache_cautions(
+                expert_bytes=experiment.shape.all_expert_bytes(DTYPE_BYTES[engine.dtype]),
+                cache_bytes=engine.cache_bytes,
+            ),
+        ]
 
     def _audit(self, script: Mapping[int, Sequence[int]]) -> Audit:
         """Run every arm again, fed the first arm's tokens, and compare what each computed."""
