@@ -221,6 +221,7 @@ def _measured(name: str, value: float | str) -> Reading:
         validity="absent" if absent else "valid",
         reasons=(value,) if isinstance(value, str) else (),
         pass_=COUNTS_PASS,
+        samples=() if isinstance(value, str) else (value,),
     )
 
 

@@ -28,6 +28,7 @@ from lpbench.workload.workload import Workload, from_requests, uniform
 
 ROUTINGS = ("model", "calibrated", "uniform")
 LOAD_FORMATS = ("auto", "dummy")
+EXECUTORS = ("torch",)
 MAX_SEED = 2**64 - 1
 
 DRAW_BYTES = 2
@@ -134,6 +135,7 @@ def _check_options(spec: RunSpec) -> None:
     for name, value, known in (
         ("routing", spec.routing, ROUTINGS),
         ("load format", spec.load_format, LOAD_FORMATS),
+        ("executor", spec.executor, EXECUTORS),
         ("dtype", spec.dtype, tuple(DTYPE_BYTES)),
     ):
         if value is not None and value not in known:

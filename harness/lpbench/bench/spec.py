@@ -29,6 +29,7 @@ class RunSpec:
         num_prompts: the first so many requests, or how many equal ones.
         input_len: prompt tokens of equal requests.
         output_len: output tokens of equal requests.
+        executor: what carries the plans out; torch: real forward passes.
         device: cpu, cuda or cuda:N; default cuda where present.
         dtype: float32 or bfloat16; default bfloat16 on cuda, float32 on cpu.
         max_num_seqs: admitted and unfinished requests at most.
@@ -45,6 +46,7 @@ class RunSpec:
     num_prompts: int | None = None
     input_len: int | None = None
     output_len: int | None = None
+    executor: str = "torch"
     device: str | None = None
     dtype: str | None = None
     max_num_seqs: int = 256

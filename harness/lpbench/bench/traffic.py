@@ -100,8 +100,9 @@ class _Run:
         """Leave a record that says the run failed, with what was done."""
         if self._under_way is not None:
             self._arms.append(self._under_way.to_record(unfinished="arm_unfinished"))
+        # The class alone: a message may name a path of this machine, which no record does.
         interrupted = isinstance(error, KeyboardInterrupt)
-        failure = "interrupted" if interrupted else f"{type(error).__name__}: {error}"
+        failure = "interrupted" if interrupted else type(error).__name__
         self._store.write(self._record(status="failed", failure=failure))
 
     def _count(self, arm: ArmSpec, script: Mapping[int, Sequence[int]] | None) -> ArmLog:

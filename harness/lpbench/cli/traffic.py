@@ -51,6 +51,9 @@ def traffic(
     output_len: Annotated[
         int | None, typer.Option(help="Output tokens of equal requests.", show_default=False)
     ] = None,
+    executor: Annotated[
+        str, typer.Option(help="What carries the plans out: torch.")
+    ] = _DEFAULTS.executor,
     device: Annotated[
         str | None,
         typer.Option(help="cpu | cuda | cuda:N.", show_default="cuda where present"),
@@ -100,6 +103,7 @@ def traffic(
         num_prompts=num_prompts,
         input_len=input_len,
         output_len=output_len,
+        executor=executor,
         device=device,
         dtype=dtype,
         max_num_seqs=max_num_seqs,
