@@ -10,13 +10,17 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+LONGEST_SHOWN = 60
+"""Characters of an unknown name that a message repeats."""
+
 
 def unknown(kind: str, name: str, *, known: Iterable[str]) -> str:
     """Return the one line that says a name is unknown, with the nearest and all known ones."""
     names = tuple(known)
-    near = get_close_matches(name, names, n=1)
+    shown = name if len(name) <= LONGEST_SHOWN else name[:LONGEST_SHOWN] + "..."
+    near = get_close_matches(shown, names, n=1)
     guess = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"unknown {kind} {name!r}{guess}; known: {', '.join(names)}"
+    return f"unknown {kind} {shown!r}{guess}; known: {', '.join(names)}"
 
 
 class Registry(Generic[T]):

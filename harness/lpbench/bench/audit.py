@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lpbench.errors import RunError
 from lpbench.executors.executor import Evidence
 from lpbench.plan.request import Request
 from lpbench.record.schema import ArmAudit, Audit
@@ -40,7 +41,18 @@ def sampled_tokens(requests: Sequence[Request]) -> tuple[tuple[int, int], ...]:
 
 
 def audit(arms: Sequence[Witnessed], *, dtype: str) -> Audit:
-    """Compare every arm with the first."""
+    """Compare every arm with the first.
+
+    Raises:
+        RunError: a logit is not a finite number: the weights are broken.
+    """
+    for arm in arms:
+        if not all(np.isfinite(logits).all() for logits in arm.evidence.logits.values()):
+            msg = (
+                f"schedule {arm.label!r}: the model's logits are not finite numbers; its weights "
+                "are broken"
+            )
+            raise RunError(msg)
     found = tuple(_compare(arms[0], arm) for arm in arms)
     return Audit(
         tokens_equal=all(one.tokens_equal for one in found),

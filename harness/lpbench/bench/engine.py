@@ -33,9 +33,11 @@ class Engine:
         """Choose device and dtype and check the memory, before anything is loaded.
 
         Raises:
-            InputError: unknown device, or more memory needed than there is.
+            InputError: unknown device, more memory needed than there is, or a checkpoint that is
+                not the model's.
             UnavailableError: the device is not there.
         """
+        from lpbench.executors.torch_engine.checkpoint import check_checkpoint
         from lpbench.executors.torch_engine.device import (
             available_bytes,
             cache_bytes,
@@ -43,6 +45,8 @@ class Engine:
             pick_device,
         )
 
+        if experiment.folder is not None:
+            check_checkpoint(experiment.folder, experiment.shape)
         self._experiment = experiment
         self._device = pick_device(spec.device)
         self.dtype = spec.dtype or ("bfloat16" if self._device.type == "cuda" else "float32")

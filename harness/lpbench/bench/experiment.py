@@ -17,6 +17,7 @@ from lpbench.bench.prompts import Prompts, resolve_prompts
 from lpbench.bench.spec import DEFAULT_WORKLOAD, RunSpec
 from lpbench.errors import InputError
 from lpbench.plan.policy import Policy
+from lpbench.plan.queues import refuse_too_large
 from lpbench.plan.request import pages_for
 from lpbench.plan.schedules import parse_schedule
 from lpbench.registry import unknown
@@ -24,12 +25,14 @@ from lpbench.shape.catalogue import find_shape
 from lpbench.shape.memory import Needs
 from lpbench.shape.model import DTYPE_BYTES, ModelShape
 from lpbench.workload.catalogue import find_workload
-from lpbench.workload.workload import Workload, from_requests, uniform
+from lpbench.workload.workload import MOST_REQUESTS, Workload, from_requests, uniform
 
 ROUTINGS = ("model", "calibrated", "uniform")
 LOAD_FORMATS = ("auto", "dummy")
 EXECUTORS = ("torch",)
 MAX_SEED = 2**64 - 1
+MOST = 1_000_000_000
+"""No count on the command line is larger."""
 
 DRAW_BYTES = 2
 """Bytes of one drawn expert id."""
@@ -109,6 +112,8 @@ def resolve(spec: RunSpec) -> Experiment:
     routing = spec.routing or ("calibrated" if folder is None else "model")
     workload = _workload(spec)
     prompts = resolve_prompts(workload, shape, folder=folder, seed=spec.seed)
+    if spec.num_kv_pages is not None:
+        refuse_too_large(prompts.requests, num_kv_pages=spec.num_kv_pages)
     for arm in arms:
         arm.policy.refuse(prompts.requests, max_num_seqs=spec.max_num_seqs)
     return Experiment(
@@ -121,9 +126,9 @@ def resolve(spec: RunSpec) -> Experiment:
         num_kv_pages=spec.num_kv_pages,
         seed=spec.seed,
         identity={
-            "model": shape.name,
+            "model": shape.name.encode(errors="backslashreplace").decode(),
             "weights": "dummy" if folder is None else fingerprint(folder),
-            "workload": workload.name,
+            "workload": workload.name.encode(errors="backslashreplace").decode(),
             "num_prompts": len(prompts.requests),
             "workload_hash": prompts.digest,
             "prompt_source": prompts.source,
@@ -147,8 +152,8 @@ def _check_options(spec: RunSpec) -> None:
         ("--max-num-seqs", spec.max_num_seqs),
         ("--num-kv-pages", spec.num_kv_pages),
     ):
-        if number is not None and number < 1:
-            msg = f"{option} {number} is out of range; accepted: 1 or more"
+        if number is not None and not 1 <= number <= MOST:
+            msg = f"{option} {number} is out of range; accepted: 1 to {MOST}"
             raise InputError(msg)
     if not 0 <= spec.seed <= MAX_SEED:
         msg = f"--seed {spec.seed} is out of range; accepted: 0 to {MAX_SEED}"
@@ -192,6 +197,11 @@ def _workload(spec: RunSpec) -> Workload:
         msg = f"{' and '.join(given)} exclude each other; use one of them"
         raise InputError(msg)
     if lengths:
+        if (spec.num_prompts or 0) > MOST_REQUESTS:
+            msg = (
+                f"--num-prompts {spec.num_prompts} is out of range; accepted: 1 to {MOST_REQUESTS}"
+            )
+            raise InputError(msg)
         return uniform(
             num_prompts=spec.num_prompts or DEFAULT_PROMPTS,
             input_len=spec.input_len or DEFAULT_INPUT_LEN,
@@ -200,5 +210,5 @@ def _workload(spec: RunSpec) -> Workload:
     if spec.requests is not None:
         workload = from_requests(spec.requests)
     else:
-        workload = find_workload(spec.workload or DEFAULT_WORKLOAD)
+        workload = find_workload(DEFAULT_WORKLOAD if spec.workload is None else spec.workload)
     return workload if spec.num_prompts is None else workload.first(spec.num_prompts)

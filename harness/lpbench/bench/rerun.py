@@ -17,9 +17,10 @@ def rerun(record: Record, listener: Listener) -> Record:
     """Run the experiment of `record` again and return the new record, which is stored nowhere.
 
     Raises:
-        InputError: its model or workload is not in the catalogues.
+        InputError: its spec lacks something, or its model or workload is not in the catalogues.
     """
     spec = record.spec
+    again = RunSpec.from_record(spec)
     for key, known in (("model", model_names()), ("workload", workload_names())):
         if spec[key] not in known:
             msg = (
@@ -27,5 +28,4 @@ def rerun(record: Record, listener: Listener) -> Record:
                 "give the record: lpbench check --baseline FILE RECORD"
             )
             raise InputError(msg)
-    again = RunSpec.from_record(spec)
     return run_traffic(again, lambda: RunStore(output=None, json=None), listener)

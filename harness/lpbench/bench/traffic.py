@@ -72,6 +72,7 @@ class _Run:
         self._store = store
         self._listener = listener
         self._arms: list[Arm] = []
+        self._begun = False
         self._under_way: ArmLog | None = None
         self._spec: dict[str, JsonValue] = {
             **experiment.identity,
@@ -83,10 +84,11 @@ class _Run:
         }
 
     def go(self) -> Record:
-        self._store.write(self._record(status="failed", failure="unfinished"))
         self._listener.stage("load weights", 1)
         self._engine.load()
         self._listener.advance(1)
+        self._store.write(self._record(status="failed", failure="unfinished"))
+        self._begun = True
         script: Mapping[int, Sequence[int]] | None = None
         for arm in self._experiment.arms:
             log = self._count(arm, script)
@@ -97,7 +99,9 @@ class _Run:
         return record
 
     def fail(self, error: BaseException) -> None:
-        """Leave a record that says the run failed, with what was done."""
+        """Leave a record that says the run failed, with what was done, once it has begun."""
+        if not self._begun:
+            return
         if self._under_way is not None:
             self._arms.append(self._under_way.to_record(unfinished="arm_unfinished"))
         # The class alone: a message may name a path of this machine, which no record does.

@@ -12,7 +12,7 @@ import typer
 
 from lpbench import __version__
 from lpbench.cli import catalogue, check, plan, traffic
-from lpbench.errors import InputError, LpbenchError
+from lpbench.errors import InputError, LpbenchError, RunError
 
 INTERRUPTED = 130
 _USAGE_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[1])
@@ -22,7 +22,6 @@ itself."""
 app = typer.Typer(
     name="lpbench",
     help="The referee for prefill schedules of Mixture-of-Experts language models.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -32,16 +31,18 @@ app.command(name="check")(check.check)
 app.command(name="list")(catalogue.list_)
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     *,
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         typer.echo(__version__)
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(InputError.exit_code)
 
 
 def main() -> None:
@@ -51,16 +52,25 @@ def main() -> None:
         sys.stdout.flush()
     except LpbenchError as error:
         code = _say(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        code = _say("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        code = _nowhere_to_write()
+    except OSError as error:
+        code = _say(f"{error.strerror}: {error.filename or 'output'}", RunError.exit_code)
+        _nowhere_to_write()
     except _USAGE_ERROR as error:
         code = _say(cast("typer.BadParameter", error).format_message(), InputError.exit_code)
+    if code == INTERRUPTED:  # Typer turns Ctrl-C into this code
+        _say("interrupted", INTERRUPTED)
     sys.exit(code)
 
 
+def _nowhere_to_write() -> int:
+    """Keep Python from complaining, on its way out, about what stdout did not take."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return RunError.exit_code
+
+
 def _say(message: str, code: int) -> int:
-    sys.stderr.write(f"lpbench: {' '.join(message.split())}\n")
+    line = " ".join(message.split())
+    sys.stderr.write(f"lpbench: {line}\n".encode(errors="backslashreplace").decode())
     return code

@@ -25,8 +25,7 @@ def check(
 
     Exit codes: 0 equal, 2 not comparable, 3 a figure differs.
     """
-    from lpbench.analysis.gate import gate
-    from lpbench.bench.rerun import rerun
+    from lpbench.analysis.gate import check_exact, gate
     from lpbench.cli.render import console, progress_bar
     from lpbench.record.store import read_record
     from lpbench.report.gate import gate_lines
@@ -35,6 +34,9 @@ def check(
     if record is not None:
         after = read_record(record)
     else:
+        from lpbench.bench.rerun import rerun
+
+        check_exact(before, name="baseline")
         with progress_bar(shown=not no_progress) as progress:
             after = rerun(before, progress)
     verdict = gate(before, after)

@@ -1,5 +1,6 @@
 """`lpbench plan`: what a schedule does with one prompt, on paper."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,10 +29,13 @@ def plan(
     from lpbench.bench.preview import preview
     from lpbench.cli.output import STDOUT, write_text
     from lpbench.cli.render import console, print_table
+    from lpbench.record.store import check_writable
     from lpbench.report.preview import preview_json, preview_lines, preview_table
     from lpbench.shape.catalogue import find_shape
     from lpbench.shape.model import dtype_bytes
 
+    if json and json != STDOUT:
+        check_writable(Path(json))
     shape, _ = find_shape(model)
     size = dtype_bytes(dtype)
     steps = preview(

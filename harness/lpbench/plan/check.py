@@ -4,7 +4,8 @@ Owns: the rules that hold for all schedules.
 Must not know: any schedule by name.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import NoReturn
 
 from lpbench.errors import RunError
 from lpbench.plan.grid import Tile
@@ -27,22 +28,21 @@ def check_plan(view: View, plan: IterationPlan, policy: Policy) -> None:
         _broken(policy, "left a running decode out")
     if not plan.decodes and not plan.prefill:
         _broken(policy, "planned an empty iteration")
-    tokens = plan.num_prefill_tokens
-    if tokens > policy.prefill_budget(len(view.decodes)) and len(plan.prefill) > 1:
-        _broken(policy, f"planned {tokens} prompt tokens, more than its budget")
     standing = {progress.request: progress for progress in (*view.begun, *view.queue)}
     admitted = []
     for part in plan.prefill:
         progress = standing.get(part.request)
         if progress is None:
             _broken(policy, f"planned a tile for request {part.request}, which has no prefill")
-            return
         if not progress.is_begun:
             admitted.append(progress)
         try:
             standing[part.request] = progress.after(part.tile)
         except ValueError as error:
             _broken(policy, str(error))
+    tokens = plan.num_prefill_tokens
+    if tokens > policy.prefill_budget(len(view.decodes)) and not _is_one_whole(plan, standing):
+        _broken(policy, f"planned {tokens} prompt tokens, more than its budget")
     if admitted != list(view.queue[: len(admitted)]):
         _broken(policy, "admitted requests out of order")
     if len(admitted) > view.free_seqs or sum(p.pages for p in admitted) > view.free_pages:
@@ -63,6 +63,14 @@ def check_grid(tiles: Iterable[Tile], *, num_tokens: int, num_layers: int) -> No
         raise ValueError(msg)
 
 
-def _broken(policy: Policy, what: str) -> None:
+def _is_one_whole(plan: IterationPlan, standing: Mapping[int, Progress]) -> bool:
+    """Return whether the plan carries a single prompt, all of it in one tile."""
+    if len(plan.prefill) != 1:
+        return False
+    part = plan.prefill[0]
+    return len(part.tile.tokens) == standing[part.request].num_tokens
+
+
+def _broken(policy: Policy, what: str) -> NoReturn:
     msg = f"schedule {policy.name!r} broke a rule: it {what}"
     raise RunError(msg)

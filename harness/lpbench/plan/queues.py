@@ -53,6 +53,22 @@ class Settled:
     finished: tuple[int, ...]
 
 
+def refuse_too_large(requests: Sequence[Request], *, num_kv_pages: int) -> None:
+    """Refuse a request that the pool can never hold.
+
+    Raises:
+        InputError: naming the first such request.
+    """
+    for request in requests:
+        needed = pages_for(request.kv_tokens)
+        if needed > num_kv_pages:
+            msg = (
+                f"request {request.index} needs {needed} KV pages for {request.kv_tokens} "
+                f"tokens, the pool has {num_kv_pages}; raise --num-kv-pages or shorten it"
+            )
+            raise InputError(msg)
+
+
 class Queues:
     """All requests of one arm, by where they stand."""
 
@@ -69,14 +85,7 @@ class Queues:
         Raises:
             InputError: a request needs more KV pages than there are.
         """
-        for request in requests:
-            needed = pages_for(request.kv_tokens)
-            if needed > num_kv_pages:
-                msg = (
-                    f"request {request.index} needs {needed} KV pages for {request.kv_tokens} "
-                    f"tokens, the pool has {num_kv_pages}; raise --num-kv-pages or shorten it"
-                )
-                raise InputError(msg)
+        refuse_too_large(requests, num_kv_pages=num_kv_pages)
         self._coming = sorted(requests, key=lambda r: (r.arrival, r.index), reverse=True)
         self._num_layers = num_layers
         self._free_pages = num_kv_pages

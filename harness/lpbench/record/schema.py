@@ -7,14 +7,13 @@ Schema versions:
     1 (2026-11): the first.
 """
 
-import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
 
 SCHEMA_VERSION: Literal[1] = 1
 
-Number = int | float
+Number = int | FiniteFloat
 
 
 class _Part(BaseModel):
@@ -52,9 +51,6 @@ class Reading(_Part):
         if (self.validity == "valid") == bool(self.reasons):
             msg = "reasons are given exactly where a value is not valid"
             raise ValueError(msg)
-        if self.value is not None and not math.isfinite(self.value):
-            msg = "value must be finite"
-            raise ValueError(msg)
         return self
 
 
@@ -71,7 +67,7 @@ class Window(_Part):
     name: str
     pass_: Annotated[str, Field(alias="pass")]
     iterations: int
-    duration_ms: float
+    duration_ms: FiniteFloat
 
 
 class LedgerTerm(_Part):
@@ -128,8 +124,8 @@ class ArmAudit(_Part):
 
     label: str
     tokens_equal: bool
-    max_abs_logit_diff: float
-    routing_agreement: float
+    max_abs_logit_diff: FiniteFloat
+    routing_agreement: FiniteFloat
     near_ties: int
     far_disagreements: int
 
@@ -150,11 +146,11 @@ class Audit(_Part):
     """
 
     tokens_equal: bool
-    max_abs_logit_diff: float
-    routing_agreement: float
+    max_abs_logit_diff: FiniteFloat
+    routing_agreement: FiniteFloat
     near_ties: int
     far_disagreements: int
-    near_tie_margin: float
+    near_tie_margin: FiniteFloat
     dtype: str
     sampled_tokens: int
     arms: tuple[ArmAudit, ...]
@@ -174,7 +170,7 @@ class Comparison(_Part):
     metric: str
     baseline: str
     candidate: str
-    ratio: float | None
+    ratio: FiniteFloat | None
     reasons: tuple[str, ...] = ()
 
 

@@ -26,7 +26,7 @@ class RunStore:
     """Where one run is written: its folder, a JSON file, both or neither."""
 
     def __init__(self, *, output: Path | None, json: Path | None) -> None:
-        """Check that the run can be written, before it starts.
+        """Check that the run can be written, before it starts; nothing is made yet.
 
         Args:
             output: the run's own folder: absent or empty.
@@ -35,13 +35,13 @@ class RunStore:
         Raises:
             InputError: a folder that is not empty, no folder, or not writable.
         """
+        if output is not None:
+            _check_folder(output)
+        if json is not None:
+            check_writable(json)
         self._output = output
         self._json = json
         self._lines: dict[str, LineFile] = {}
-        if output is not None:
-            _claim_folder(output)
-        if json is not None:
-            _try_writing(json)
 
     def write(self, record: Record) -> None:
         """Write the record, replacing what was written before.
@@ -50,6 +50,10 @@ class RunStore:
             RunError: the disk is full, or the like.
         """
         if self._output is not None:
+            try:
+                self._output.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise _not_written(self._output, error.strerror) from error
             write_atomically(self._output / "run.json", record.to_json())
         if self._json is not None:
             write_atomically(self._json, record.to_json())
@@ -148,8 +152,8 @@ def read_record(path: Path) -> Record:
     Raises:
         InputError: no such file, not JSON, another schema version, or not a record.
     """
-    file = path / "run.json" if path.is_dir() else path
     try:
+        file = path / "run.json" if path.is_dir() else path
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         msg = f"record {path} does not exist"
@@ -166,28 +170,32 @@ def read_record(path: Path) -> Record:
         raise InputError(msg) from None
 
 
-def _claim_folder(output: Path) -> None:
-    try:
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            msg = f"--output {output} is not an empty folder; name a new one"
-            raise InputError(msg)
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"--output {output} cannot be written: {error.strerror}"
-        raise InputError(msg) from None
-    _try_writing(output / "run.json")
+def check_writable(path: Path) -> None:
+    """Check that a file can be written, without writing it.
 
-
-def _try_writing(path: Path) -> None:
-    if path.is_dir():
-        msg = f"{path} is a folder, not a file"
-        raise InputError(msg)
+    Raises:
+        InputError: it is a folder, or its folder is not there or not writable.
+    """
     try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder, not a file")
         with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
             pass
     except OSError as error:
-        msg = f"{path} cannot be written: {error.strerror}"
-        raise InputError(msg) from None
+        raise InputError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _check_folder(output: Path) -> None:
+    """Check that a folder is empty, or can be made."""
+    try:
+        if os.path.lexists(output) and (not output.is_dir() or any(output.iterdir())):
+            raise InputError(f"--output {output} is not an empty folder; name a new one")
+        there = next(path for path in (output, *output.absolute().parents) if path.exists())
+    except OSError as error:
+        raise InputError(f"--output {output} cannot be written: {error.strerror}") from None
+    if not there.is_dir():
+        raise InputError(f"--output {output} cannot be written: {there} is not a folder")
+    check_writable(there / "run.json")
 
 
 def _not_written(path: Path, reason: str | None) -> RunError:

@@ -31,6 +31,10 @@ def find_shape(name: str) -> tuple[ModelShape, Path | None]:
         path = data_folder("workloads", "models") / f"{name}.json"
         return ModelShape.from_config(json.loads(path.read_text(encoding="utf-8")), name=name), None
     folder = Path(name)
-    if not folder.exists() and folder.name == name:
+    try:
+        nowhere = not folder.exists()
+    except (OSError, ValueError):  # a name that no file can have
+        nowhere = True
+    if nowhere and folder.name == name:
         raise InputError(unknown("model", name, known=model_names()) + "; or give a folder")
     return ModelShape.from_config(read_config(folder), name=folder.resolve().name), folder

@@ -9,6 +9,8 @@ models/qwen3_moe and models/gpt_oss) makes of it.
 
 import json
 import math
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,9 @@ from typing import NoReturn
 
 from lpbench.errors import InputError
 from lpbench.registry import unknown
+
+MOST = 1 << 24
+"""No count in a config.json is larger; what is, would not be caught before memory runs out."""
 
 DTYPE_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2}
 """Bytes of one value, by the name of its dtype."""
@@ -235,21 +240,29 @@ def read_config(folder: Path) -> dict[str, object]:
     Raises:
         InputError: no such folder, no config.json in it, or no JSON object in that.
     """
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise InputError(f"model folder {str(folder)!r} {what}; give a Hugging Face checkpoint")
     path = folder / "config.json"
+    if not _is_folder(folder):
+        what = "is not a folder" if os.path.lexists(folder) else "does not exist"
+        raise InputError(f"model folder {str(folder)!r} {what}; give a Hugging Face checkpoint")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(
             f"model folder {str(folder)!r} has no config.json; give a Hugging Face checkpoint"
         ) from None
-    except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor JSON
+    except (OSError, ValueError, RecursionError) as error:  # neither UTF-8 nor JSON, or too deep
         raise InputError(f"{str(path)!r} cannot be read as JSON: {error}") from None
     if not isinstance(config, dict):
         raise InputError(f"{str(path)!r} must hold a JSON object, not {brief(config)}")
     return config
+
+
+def _is_folder(path: Path) -> bool:
+    """Return whether a folder is there; a name that the system does not allow is none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 class _Keys:
@@ -269,14 +282,16 @@ class _Keys:
     def refuse(self, key: str, accepted: str) -> NoReturn:
         self.fail(f"{self._where}{key} is {brief(self.get(key))}; accepted: {accepted}")
 
-    def integer(self, *keys: str, most: int | None = None, default: int | None = None) -> int:
+    def integer(self, *keys: str, most: int = MOST, default: int | None = None) -> int:
         """Return the first of `keys` that is there: names of one whole number, 1 to `most`."""
         key = next((key for key in keys if self.get(key) is not None), keys[0])
         value = self._there(key, default)
-        accepted = "a whole number, 1 or more" if most is None else f"a whole number, 1 to {most}"
+        accepted = f"a whole number, 1 to {most}"
+        if most == MOST and (not isinstance(value, int) or value <= most):
+            accepted = "a whole number, 1 or more"
         if not isinstance(value, int) or isinstance(value, bool):
             self.refuse(key, accepted)
-        if value < 1 or (most is not None and value > most):
+        if not 1 <= value <= most:
             self.refuse(key, accepted)
         return value
 
@@ -286,7 +301,7 @@ class _Keys:
         accepted = f"a number, {least:g} or more" if least else "a number above 0"
         if not isinstance(value, int | float) or isinstance(value, bool):
             self.refuse(key, accepted)
-        if not 0 < value < math.inf or value < least:
+        if not 0 < value <= sys.float_info.max or value < least:
             self.refuse(key, accepted)
         return float(value)
 

@@ -25,6 +25,10 @@ def find_workload(name: str) -> Workload:
     """
     if name in workload_names():
         return read_workload(data_folder("workloads") / f"{name}.toml")
-    if name.endswith(".toml") or Path(name).exists():
+    try:
+        is_file = Path(name).is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        is_file = False
+    if is_file or name.endswith(".toml"):
         return read_workload(Path(name))
     raise InputError(unknown("workload", name, known=workload_names()))

@@ -5,6 +5,7 @@ Must not know: the model (vocabulary, context length), tokenizers, schedules.
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ def read_requests(path: Path) -> tuple[Line, ...]:
         msg = f"requests file {path} cannot be read: {error}"
         raise InputError(msg) from None
     lines = []
-    for number, raw in enumerate(text.splitlines(), start=1):
+    for number, raw in enumerate(text.split("\n"), start=1):
         if not raw.strip():
             continue
         where = f"{path.name} line {number}"
@@ -141,6 +142,9 @@ def _prompt(fields: Mapping[str, object], *, where: str) -> tuple[int, ...] | in
         if not isinstance(value, str) or not value:
             msg = f"{where}: prompt={_show(value)} must be a text that is not empty"
             raise InputError(msg)
+        if not _is_text(value):
+            msg = f"{where}: prompt={_show(value)} holds half a character"
+            raise InputError(msg)
         return value
     if not isinstance(value, list) or not value or not all(type(i) is int for i in value):
         msg = f"{where}: prompt_token_ids={_show(value)} must be a list of whole numbers, not empty"
@@ -155,7 +159,7 @@ def _seconds(fields: Mapping[str, object], *, where: str) -> float | None:
     if (
         not isinstance(value, int | float)
         or isinstance(value, bool)
-        or not 0 <= value < float("inf")
+        or not 0 <= value <= sys.float_info.max
     ):
         msg = f"{where}: arrival_s={_show(value)} must be a number of seconds, 0 or more"
         raise InputError(msg)
@@ -170,6 +174,18 @@ def _whole(fields: Mapping[str, object], key: str, *, least: int, where: str) ->
     return value
 
 
+def _is_text(value: str) -> bool:
+    """Return whether a string holds whole characters only: JSON can spell half ones."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _show(value: object) -> str:
-    text = json.dumps(value, default=str)
+    try:
+        text = json.dumps(value, default=str)
+    except RecursionError:
+        text = "a deeply nested value"
     return text if len(text) <= 40 else text[:37] + "..."  # noqa: PLR2004 - fits one line

@@ -48,6 +48,10 @@ class Workload:
         return replace(self, lines=self.lines[:num_prompts])
 
 
+MOST_REQUESTS = 1_000_000
+"""Requests that one entry or option may stand for."""
+
+
 def uniform(*, num_prompts: int, input_len: int, output_len: int) -> Workload:
     """Return equal requests that all arrive at once, with prompt ids drawn from the seed."""
     line = Line(prompt=input_len, output_tokens=output_len)
@@ -78,7 +82,7 @@ def read_workload(path: Path) -> Workload:
     except FileNotFoundError:
         msg = f"workload file {path} does not exist"
         raise InputError(msg) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not TOML, or too deep
         msg = f"workload file {path} cannot be read: {error}"
         raise InputError(msg) from None
     entries = document.get("requests")
@@ -101,8 +105,12 @@ def _repeat(entry: object, *, where: str) -> list[Line]:
         raise InputError(msg)
     fields = dict(entry)
     count, every = fields.pop("count", 1), fields.pop("every", 0)
-    if type(count) is not int or count < 1 or type(every) is not int or every < 0:
-        msg = f"{where}: count={count} and every={every} must be whole numbers, 1 and 0 or more"
+    counted = type(count) is int and 1 <= count <= MOST_REQUESTS
+    if not counted or type(every) is not int or not 0 <= every <= MOST_REQUESTS:
+        msg = (
+            f"{where}: count={count} and every={every} must be whole numbers, 1 and 0 or more, at "
+            f"most {MOST_REQUESTS}"
+        )
         raise InputError(msg)
     line = parse_line(fields, where=where)
     if not every:

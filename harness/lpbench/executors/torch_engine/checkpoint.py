@@ -165,6 +165,15 @@ _LAYOUTS: Mapping[str, Mapping[str, _Layout]] = {
 }
 
 
+def check_checkpoint(folder: Path, shape: ModelShape) -> None:
+    """Hold a checkpoint to a model's shape by its headers alone; no tensor is read.
+
+    Raises:
+        InputError: as `load_weights`.
+    """
+    _open_checkpoint(folder, shape)
+
+
 def load_weights(
     folder: Path,
     shape: ModelShape,
@@ -187,11 +196,9 @@ def load_weights(
         InputError: no checkpoint, a broken file, a quantisation other than GPT-OSS's mxfp4, or a
             tensor that is missing, unknown, or of other dimensions or type than the shape's.
     """
-    _refuse_quantization(folder, shape)
-    archive = _Archive(folder)
-    outside, *layers = plan = _plan(shape, archive)
+    archive, plan = _open_checkpoint(folder, shape)
+    outside, *layers = plan
     total = sum(len(parts) for parts in plan)
-    _check(archive, plan, optional=frozenset({_HEAD} if shape.tied_embeddings else ()))
     numbers = count(1)
 
     def build(parts: _Parts, dims: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
@@ -330,6 +337,15 @@ class _File(Protocol):
     def get_tensor(self, name: str) -> torch.Tensor: ...
 
 
+def _open_checkpoint(folder: Path, shape: ModelShape) -> "tuple[_Archive, list[_Parts]]":
+    """Return a checkpoint's files and what each field is made of, all names and shapes checked."""
+    _refuse_quantization(folder, shape)
+    archive = _Archive(folder)
+    plan = _plan(shape, archive)
+    _check(archive, plan, optional=frozenset({_HEAD} if shape.tied_embeddings else ()))
+    return archive, plan
+
+
 class _Archive:
     """All tensors of a folder's safetensors files."""
 
@@ -384,14 +400,14 @@ def _shards(folder: Path) -> list[Path]:
         )
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor JSON
+    except (OSError, ValueError, RecursionError) as error:  # neither UTF-8 nor JSON, or too deep
         raise InputError(f"{str(path)!r} cannot be read as JSON: {_line(error)}") from None
     shards = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
         raise InputError(f"{str(path)!r} must hold an object weight_map of tensor to shard file")
     paths = [folder / name for name in sorted(set(shards.values()))]
     for shard in paths:
-        if not shard.is_file():
+        if "\0" in shard.name or not shard.is_file():
             raise InputError(
                 f"{str(path)!r} names shard {shard.name!r}, which is not there; download it again"
             )

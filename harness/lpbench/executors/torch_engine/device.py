@@ -25,8 +25,8 @@ def pick_device(name: str | None) -> torch.device:
     """
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()) or name == "cpu:":
+    kind, colon, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (colon and (kind == "cpu" or not index.isdecimal())):
         msg = f"unknown device {name!r}; known: cpu, cuda, cuda:N"
         raise InputError(msg)
     if kind == "cuda" and not torch.cuda.is_available():
