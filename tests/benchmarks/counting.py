@@ -7,6 +7,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -63,8 +64,8 @@ def times(shape: ModelShape, rows: int) -> tuple[float, float]:
     first = tuple(PromptTile(at, Tile(Span(0, 1), layers)) for at in range(DECODES))
     executor.execute(IterationPlan(decodes=(), prefill=first))
     plans = [plan(at * rows, rows, layers) for at in range(REPEATS)]
-    whole = statistics.median([timed(lambda one=one: executor.execute(one)) for one in plans])
-    alone = statistics.median([timed(lambda one=one: count(one, shape)) for one in plans])
+    whole = statistics.median([timed(partial(executor.execute, one)) for one in plans])
+    alone = statistics.median([timed(partial(count, one, shape)) for one in plans])
     return whole, alone
 
 

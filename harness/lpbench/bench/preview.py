@@ -1,6 +1,6 @@
 """What a schedule would do with one prompt: tiles, segments, closed-form bytes; nothing runs.
 
-Owns: the small simulation behind `lpbench plan`.
+Owns: the walk behind `lpbench plan`.
 Must not know: torch, routers, clocks.
 """
 
@@ -10,8 +10,8 @@ from lpbench.errors import InputError
 from lpbench.plan.check import check_plan
 from lpbench.plan.grid import Tile
 from lpbench.plan.iteration import IterationPlan, Segment
-from lpbench.plan.queues import Queues
-from lpbench.plan.request import Request, pages_for
+from lpbench.plan.policy import View
+from lpbench.plan.request import Progress, Request
 from lpbench.plan.schedules import parse_schedule
 from lpbench.shape.model import ModelShape
 from lpbench.shape.traffic import ModelledBytes, modelled_bytes
@@ -51,41 +51,33 @@ def preview(
     Raises:
         InputError: a length is out of range or the schedule cannot serve it.
     """
-    if prompt_tokens < 1 or num_decodes < 0:
+    if num_decodes < 0 or not 1 <= prompt_tokens <= shape.max_positions:
         msg = (
             f"--prompt {prompt_tokens} and --decodes {num_decodes} are out of range; accepted: 1 "
-            "or more, 0 or more"
+            f"to the {shape.max_positions} positions of {shape.name}, 0 or more"
         )
         raise InputError(msg)
     policy = parse_schedule(schedule)
-    longest = prompt_tokens * shape.num_layers
-    decoding = [
-        Request(index=index, prompt_tokens=1, output_tokens=longest + num_decodes)
-        for index in range(num_decodes)
-    ]
-    prompt = Request(
-        index=num_decodes, prompt_tokens=prompt_tokens, output_tokens=1, arrival=num_decodes
-    )
-    requests = [*decoding, prompt]
-    policy.refuse(requests, max_num_seqs=len(requests))
-    queues = Queues(
-        requests,
-        num_layers=shape.num_layers,
-        num_kv_pages=sum(pages_for(request.kv_tokens) for request in requests),
-        max_num_seqs=len(requests),
-    )
+    request = Request(index=num_decodes, prompt_tokens=prompt_tokens, output_tokens=1)
+    decoding = [Request(index=at, prompt_tokens=1, output_tokens=1) for at in range(num_decodes)]
+    policy.refuse([*decoding, request], max_num_seqs=num_decodes + 1)
+    decodes = tuple(range(num_decodes))
+    progress = Progress.start(request.index, prompt_tokens, num_layers=shape.num_layers)
     steps: list[PreviewStep] = []
-    iteration = 0
-    while True:
-        queues.arrive(iteration)
-        view = queues.begin()
+    while not progress.is_done:
+        view = View(
+            num_layers=shape.num_layers,
+            decodes=decodes,
+            begun=(progress,) if progress.is_begun else (),
+            queue=() if progress.is_begun else (progress,),
+            free_pages=progress.pages,
+            free_seqs=1,
+        )
         plan = policy.plan(view)
         check_plan(view, plan, policy)
-        if plan.prefill and plan.prefill[0].request == prompt.index:
-            expected = modelled_bytes([plan], shape, bytes_per_value=bytes_per_value)
-            steps.append(
-                PreviewStep(plan=plan, segments=plan.segments(shape.num_layers), bytes=expected)
-            )
-        if prompt.index in queues.settle(plan).finished:
-            return tuple(steps)
-        iteration += 1
+        expected = modelled_bytes([plan], shape, bytes_per_value=bytes_per_value)
+        steps.append(
+            PreviewStep(plan=plan, segments=plan.segments(shape.num_layers), bytes=expected)
+        )
+        progress = progress.after(plan.prefill[0].tile)
+    return tuple(steps)

@@ -108,8 +108,8 @@ def _repeat(entry: object, *, where: str) -> list[Line]:
     counted = type(count) is int and 1 <= count <= MOST_REQUESTS
     if not counted or type(every) is not int or not 0 <= every <= MOST_REQUESTS:
         msg = (
-            f"{where}: count={count} and every={every} must be whole numbers, 1 and 0 or more, at "
-            f"most {MOST_REQUESTS}"
+            f"{where}: count={_brief(count)} and every={_brief(every)} must be whole numbers, 1 "
+            f"and 0 or more, at most {MOST_REQUESTS}"
         )
         raise InputError(msg)
     line = parse_line(fields, where=where)
@@ -120,3 +120,8 @@ def _repeat(entry: object, *, where: str) -> list[Line]:
         raise InputError(msg)
     first = line.arrival_iteration or 0
     return [replace(line, arrival_iteration=first + i * every) for i in range(count)]
+
+
+def _brief(value: object) -> str:
+    """Return a value on one line, however it is spelt."""
+    return " ".join(str(value).split())
