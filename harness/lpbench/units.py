@@ -11,13 +11,8 @@ _PREFIXES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def format_bytes(value: float) -> str:
-    """Return bytes with a decimal prefix, three digits: 57.98 GB."""
+    """Return bytes with a decimal prefix and two decimals: 57.98 GB."""
     for size, unit in _PREFIXES:
         if abs(value) >= size:
             return f"{value / size:.2f} {unit}"
     return f"{value:.0f} B"
-
-
-def format_share(value: float) -> str:
-    """Return a share in percent, with a sign: -39.1 %."""
-    return f"{value * 100:+.1f} %"

@@ -46,7 +46,7 @@ def test_the_caution_names_both_sizes() -> None:
     """A reader sees how far the experts are from the limit."""
     (found,) = cache_cautions(expert_bytes=12_345_678, cache_bytes=36_000_000)
     expected = (
-        "all experts are 12.3 MB, less than 4 times the last-level cache (36.0 MB): counted bytes "
-        "may not reach DRAM"
+        "all experts are 12.3 MB, no more than 4 times the last-level cache (36.0 MB): counted "
+        "bytes may not reach DRAM"
     )
     assert expected == found.message

@@ -21,7 +21,6 @@ EXACT = {
     "expert_coverage_prefill_iterations",
     "expert_coverage_decode_iterations",
     "tokens_per_expert",
-    "expert_bytes_modelled",
 }
 
 

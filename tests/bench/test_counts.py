@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from lpbench.bench.arm import ArmLog
@@ -688,7 +688,8 @@ def limited_rules(draw: st.DrawFn, asks: Sequence[Ask]) -> Rules:
     return replace(draw(schedules), pages=pages, seqs=seqs)
 
 
-@settings(max_examples=40, deadline=None)
+# Not shrunk: a failing example would be run through the engine for minutes.
+@settings(max_examples=40, deadline=None, phases=[Phase.reuse, Phase.generate])
 @given(situation=situations(most=6, tokens=50), num_layers=st.sampled_from(DRAWN_LAYERS))
 def test_counts_of_random_workloads(situation: tuple[list[Ask], Rules], num_layers: int) -> None:
     """Random workloads, schedules and limits are served and counted as DESIGN.md says."""

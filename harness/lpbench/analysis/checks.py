@@ -35,12 +35,15 @@ def routing_cautions(*, routing: str, drawn_weights: bool, random_ids: bool) -> 
 
 def cache_cautions(*, expert_bytes: int, cache_bytes: int | None) -> list[Caution]:
     """Return whether all experts may stay in the last-level cache; unknown caches say nothing."""
-    if cache_bytes is None or expert_bytes >= CACHE_FACTOR * cache_bytes:
+    if cache_bytes is None or expert_bytes > CACHE_FACTOR * cache_bytes:
         return []
     return [
         Caution(
             code="fits_in_cache",
-            message=f"all experts are {expert_bytes / 1e6:.1f} MB, less than {CACHE_FACTOR} times "
-            f"the last-level cache ({cache_bytes / 1e6:.1f} MB): counted bytes may not reach DRAM",
+            message=(
+                f"all experts are {expert_bytes / 1e6:.1f} MB, no more than {CACHE_FACTOR} times "
+                f"the last-level cache ({cache_bytes / 1e6:.1f} MB): counted bytes may not reach "
+                "DRAM"
+            ),
         )
     ]

@@ -66,7 +66,6 @@ METRICS: Mapping[str, Metric] = {
     "expert_bytes_modelled": Metric(
         BYTES,
         "w x sum over iterations and layers of E (1 - (1 - k/E)^rows): uniform routing",
-        exact=True,
     ),
     **{
         f"{name}_ms_{statistic}": Metric(

@@ -12,7 +12,8 @@ def admit(view: View, budget: int, *, cut: bool) -> list[tuple[Progress, int]]:
     """Return prompts in order of service, each with the tokens of it that fit the budget.
 
     Order: prompts already begun, then preempted, then waiting. A prompt not begun takes its pages
-    now; the first that does not fit ends admission.
+    now; the first that does not fit ends admission, and so does one preempted in this iteration,
+    which has no row in it.
 
     Args:
         view: the queues and the KV budget.
@@ -25,7 +26,7 @@ def admit(view: View, budget: int, *, cut: bool) -> list[tuple[Progress, int]]:
     pages, seqs = view.free_pages, view.free_seqs
     for progress in (*view.begun, *view.queue):
         tokens = min(progress.rest, budget) if cut else progress.rest
-        if tokens == 0 or (tokens > budget and admitted):
+        if tokens == 0 or (tokens > budget and admitted) or progress.request in view.preempted:
             break
         if not progress.is_begun:
             if progress.pages > pages or seqs == 0:

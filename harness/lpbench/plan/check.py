@@ -29,24 +29,29 @@ def check_plan(view: View, plan: IterationPlan, policy: Policy) -> None:
     if not plan.decodes and not plan.prefill:
         _broken(policy, "planned an empty iteration")
     standing = {progress.request: progress for progress in (*view.begun, *view.queue)}
-    admitted = []
     for part in plan.prefill:
         progress = standing.get(part.request)
-        if progress is None:
+        if progress is None or part.request in view.preempted:
             _broken(policy, f"planned a tile for request {part.request}, which has no prefill")
-        if not progress.is_begun:
-            admitted.append(progress)
         try:
             standing[part.request] = progress.after(part.tile)
         except ValueError as error:
             _broken(policy, str(error))
-    tokens = plan.num_prefill_tokens
-    if tokens > policy.prefill_budget(len(view.decodes)) and not _is_one_whole(plan, standing):
-        _broken(policy, f"planned {tokens} prompt tokens, more than its budget")
+    _check_budgets(view, plan, policy)
+
+
+def _check_budgets(view: View, plan: IterationPlan, policy: Policy) -> None:
+    """Hold the admitted prompts to the order of service, the pages, sequences and tokens left."""
+    queued = {progress.request: progress for progress in view.queue}
+    first = dict.fromkeys(part.request for part in plan.prefill if part.request in queued)
+    admitted = [queued[request] for request in first]
     if admitted != list(view.queue[: len(admitted)]):
         _broken(policy, "admitted requests out of order")
     if len(admitted) > view.free_seqs or sum(p.pages for p in admitted) > view.free_pages:
         _broken(policy, "admitted more requests than sequences or KV pages allow")
+    tokens = plan.num_prefill_tokens
+    if tokens > policy.prefill_budget(len(view.decodes)) and not _is_one_whole(plan, queued):
+        _broken(policy, f"planned {tokens} prompt tokens, more than its budget")
 
 
 def check_grid(tiles: Iterable[Tile], *, num_tokens: int, num_layers: int) -> None:
@@ -63,12 +68,12 @@ def check_grid(tiles: Iterable[Tile], *, num_tokens: int, num_layers: int) -> No
         raise ValueError(msg)
 
 
-def _is_one_whole(plan: IterationPlan, standing: Mapping[int, Progress]) -> bool:
+def _is_one_whole(plan: IterationPlan, queued: Mapping[int, Progress]) -> bool:
     """Return whether the plan carries a single prompt, all of it in one tile."""
-    if len(plan.prefill) != 1:
+    if len(plan.prefill) != 1 or plan.prefill[0].request not in queued:
         return False
     part = plan.prefill[0]
-    return len(part.tile.tokens) == standing[part.request].num_tokens
+    return len(part.tile.tokens) == queued[part.request].num_tokens
 
 
 def _broken(policy: Policy, what: str) -> NoReturn:

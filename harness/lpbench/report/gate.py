@@ -6,6 +6,7 @@ Must not know: exit codes.
 
 from lpbench.analysis.gate import Difference, Gate
 from lpbench.analysis.metrics import METRICS
+from lpbench.units import COUNT
 
 
 def gate_lines(found: Gate, *, baseline: str) -> tuple[str, ...]:
@@ -25,4 +26,5 @@ def _line(one: Difference) -> str:
     share = ""
     if one.baseline and one.candidate is not None:
         share = f" ({one.candidate / one.baseline - 1:+.3%})"
-    return f"  {one.arm} {one.metric}: {one.candidate} {unit}, baseline {one.baseline}{share}"
+    shown = "" if unit == COUNT else f" {unit}"
+    return f"  {one.arm} {one.metric}: {one.candidate}{shown}, baseline {one.baseline}{share}"
