@@ -61,8 +61,8 @@ def expected_layer(model: PreTrainedModel, number: int) -> LayerWeights:
             q_norm=state["self_attn.q_norm.weight"],
             k_norm=state["self_attn.k_norm.weight"],
             router=state["mlp.gate.weight"],
-            gate_up=gate_up,
-            down=down,
+            gate_up=gate_up.mT,
+            down=down.mT,
         )
     gate_up_bias = state["mlp.experts.gate_up_proj_bias"]
     return LayerWeights(
@@ -70,9 +70,9 @@ def expected_layer(model: PreTrainedModel, number: int) -> LayerWeights:
         sinks=state["self_attn.sinks"],
         router=state["mlp.router.weight"],
         router_bias=state["mlp.router.bias"],
-        gate_up=torch.cat([gate_up[:, :, 0::2].mT, gate_up[:, :, 1::2].mT], dim=1),
+        gate_up=torch.cat([gate_up[:, :, 0::2], gate_up[:, :, 1::2]], dim=2),
         gate_up_bias=torch.cat([gate_up_bias[:, 0::2], gate_up_bias[:, 1::2]], dim=1),
-        down=down.mT,
+        down=down,
         down_bias=state["mlp.experts.down_proj_bias"],
     )
 

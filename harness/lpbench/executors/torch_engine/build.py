@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from lpbench.executors.torch_engine.checkpoint import load_weights
-from lpbench.executors.torch_engine.device import DTYPES
+from lpbench.executors.torch_engine.device import DTYPES, keep_freed_memory
 from lpbench.executors.torch_engine.executor import TorchExecutor
 from lpbench.executors.torch_engine.weights import dummy_weights
 from lpbench.plan.request import Request
@@ -47,6 +47,7 @@ def build_executor(
         InputError: the checkpoint cannot be loaded.
     """
     torch_dtype = DTYPES[dtype]
+    keep_freed_memory()
     if folder is None:
         weights = dummy_weights(shape, dtype=torch_dtype, device=device, seed=seed)
     else:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from lpbench.errors import InputError
 from lpbench.executors.torch_engine.weights import (
+    EXPERT_MATRICES,
     LayerWeights,
     ModelWeights,
     layer_dims,
@@ -64,7 +65,8 @@ def _interleaved_transposed(part: torch.Tensor) -> torch.Tensor:
 class _Source:
     """A checkpoint tensor that feeds a field, or one of several.
 
-    The sources of a field fill its rows one below the other. With `{expert}` in the name there is
+    The sources of a field fill its rows one below the other; the matrices of experts, which are
+    kept [E, in, out], count as [E, out, in] here. With `{expert}` in the name there is
     one such tensor per expert, and they fill the rows of that expert's slice of the field.
 
     Attributes:
@@ -264,7 +266,8 @@ class _Part:
 
     def fill(self, field: torch.Tensor, archive: "_Archive") -> None:
         """Copy the checkpoint's values into their part of `field`, converting their type."""
-        seen = self.source.seen(field[self.index])
+        rows = field.mT if self.field in EXPERT_MATRICES else field
+        seen = self.source.seen(rows[self.index])
         stored = [archive.read(name).to(field.device) for name in self.tensors()]
         if not self.source.packed:
             seen.copy_(stored[0].view(seen.shape))

@@ -4,6 +4,7 @@ Owns: the device's choice, its free memory and its facts for the record.
 Must not know: what will run on it.
 """
 
+import ctypes
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,6 +36,20 @@ def pick_device(name: str | None) -> torch.device:
         msg = f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA device(s)"
         raise UnavailableError(msg)
     return torch.device(name)
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what tensors free, instead of giving it back to the system.
+
+    A layer frees and takes tens of MB; each time the system would hand out zeroed pages, one fault
+    for 4 KiB, which takes longer than most operators do (tests/benchmarks/allocator.py). Does
+    nothing where the C library is not glibc; an old glibc accepts the smaller threshold only.
+    """
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        if any(library.mallopt(m_mmap_threshold, size) for size in (1 << 30, 1 << 25)):
+            library.mallopt(m_trim_threshold, (1 << 31) - 1)
 
 
 def available_bytes(device: torch.device) -> int:

@@ -16,11 +16,8 @@ from lpbench.executors.torch_engine.weights import LayerWeights
 from lpbench.shape.model import ModelShape
 
 QUERY_BLOCK = 128
-"""Query rows of one block of windowed or sink attention: scores stay in the cache."""
-
-PAIRS_PER_EXPERT = 48
-"""Mean (row, expert) pairs per expert from which experts run one at a time: where the two ways
-cross over on a CPU with 64 experts of 128 to 256 columns."""
+"""Query rows that attend at a time, but for whole prompts without windows or sinks: their scores
+stay in the cache, and no key after the last of them is read."""
 
 GLU_ALPHA = 1.702
 """Slope of the sigmoid in GPT-OSS's gated activation; its clamp is in the model's shape."""
@@ -38,10 +35,10 @@ class TorchOperators:
     def norm(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Return RMSNorm over the last axis; the mean square is taken in float32."""
         wide = rows.float()
-        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self._shape.rms_eps)
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self._shape.rms_eps)
         if self._shape.family == "gpt_oss":
-            return (weight.float() * wide).to(rows.dtype)
-        return weight * wide.to(rows.dtype)
+            return (wide * scale).mul_(weight).to(rows.dtype)
+        return (wide * scale).to(rows.dtype).mul_(weight)
 
     def heads(
         self, rows: torch.Tensor, weights: LayerWeights, rotary: Rotary
@@ -139,63 +136,24 @@ class TorchOperators:
         """Return the weighted sum of each row's experts, [rows, hidden].
 
         (row, expert) pairs are sorted by expert, so that each touched expert's weights are read
-        once. With few pairs per expert the calls cost more than the work and all experts go in
-        one; with many, one expert at a time keeps its intermediates in the cache.
+        once.
         """
         count, top_k = ids.shape
         expert, order = ids.flatten().sort(stable=True)
         counts = torch.bincount(expert, minlength=self._shape.num_experts)
-        source = order // top_k
-        if len(order) < PAIRS_PER_EXPERT * self._shape.num_experts:
-            results = self._grouped(F.embedding(source, rows), expert, counts, weights)
-        else:
-            results = self._one_by_one(rows, source, counts, weights)
+        ends = counts.cumsum(0, dtype=torch.int32)
+        inner = F.grouped_mm(F.embedding(order // top_k, rows), weights.gate_up, offs=ends)
+        if weights.gate_up_bias is not None:
+            inner += weights.gate_up_bias.index_select(0, expert)
+        results = F.grouped_mm(self._activate(inner), weights.down, offs=ends)
+        if weights.down_bias is not None:
+            results += weights.down_bias.index_select(0, expert)
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order), device=order.device)
         # A weighted sum of rows picked by index is what an embedding bag is, in one pass.
         return F.embedding_bag(
             back.view(count, top_k), results, mode="sum", per_sample_weights=share
         )
-
-    def _grouped(
-        self,
-        rows: torch.Tensor,
-        expert: torch.Tensor,
-        counts: torch.Tensor,
-        weights: LayerWeights,
-    ) -> torch.Tensor:
-        """Return each row through its expert; rows [pairs, hidden] are sorted by expert."""
-        ends = counts.cumsum(0, dtype=torch.int32)
-        inner = F.grouped_mm(rows, weights.gate_up.mT, offs=ends)
-        if weights.gate_up_bias is not None:
-            inner += weights.gate_up_bias.index_select(0, expert)
-        out = F.grouped_mm(self._activate(inner), weights.down.mT, offs=ends)
-        if weights.down_bias is not None:
-            out += weights.down_bias.index_select(0, expert)
-        return out
-
-    def _one_by_one(
-        self,
-        rows: torch.Tensor,
-        source: torch.Tensor,
-        counts: torch.Tensor,
-        weights: LayerWeights,
-    ) -> torch.Tensor:
-        """Return the same as `_grouped`, expert by expert; `source` names each pair's row."""
-        out = torch.empty((len(source), rows.shape[1]), dtype=rows.dtype, device=rows.device)
-        sizes = counts.tolist()
-        for expert, (mine, target) in enumerate(
-            zip(source.split(sizes), out.split(sizes), strict=True)
-        ):
-            if not len(mine):
-                continue
-            inner = F.embedding(mine, rows) @ weights.gate_up[expert].mT
-            if weights.gate_up_bias is not None:
-                inner += weights.gate_up_bias[expert]
-            torch.mm(self._activate(inner), weights.down[expert].mT, out=target)
-            if weights.down_bias is not None:
-                target.add_(weights.down_bias[expert])
-        return out
 
     def _activate(self, gate_up: torch.Tensor) -> torch.Tensor:
         """Return the gated activation [pairs, expert_size] of [pairs, 2 expert_size]."""
@@ -220,21 +178,53 @@ class TorchOperators:
         rows, heads, head_dim = queries.shape
         low = max(0, first + 1 - window) if window else 0
         high = first + rows
+        keys, values = keys[:, low:high], values[:, low:high]
+        # The query heads of a group share their keys: they are rows of one matmul.
         grouped = queries.view(rows, -1, self._groups, head_dim).permute(1, 2, 0, 3)
-        scores = grouped.reshape(-1, self._groups * rows, head_dim) @ keys[:, low:high].mT
-        scores = (scores.float() * self._scale).view(-1, self._groups, rows, high - low)
-        if rows > 1:
-            query_at = torch.arange(first, high, device=queries.device)[:, None]
-            key_at = torch.arange(low, high, device=queries.device)
-            hidden = key_at > query_at
-            if window:
-                hidden |= key_at <= query_at - window
-            scores = scores.masked_fill_(hidden, float("-inf"))
-        if sinks is not None:
-            sink = sinks.float().view(-1, self._groups, 1, 1).expand(*scores.shape[:3], 1)
-            odds = torch.cat((scores, sink), dim=-1).softmax(-1)[..., :-1]
+        grouped = grouped.reshape(-1, self._groups * rows, head_dim)
+        seen = None if rows == 1 else self._seen(first, low, high, window, queries.device)
+        if sinks is None:
+            out = F.scaled_dot_product_attention(
+                grouped[None], keys[None], values[None], attn_mask=seen, scale=self._scale
+            )
         else:
-            odds = scores.softmax(-1)
-        odds = odds.to(values.dtype).view(-1, self._groups * rows, high - low)
-        out = (odds @ values[:, low:high]).view(-1, self._groups, rows, head_dim)
+            out = self._attend_with_sinks(grouped, keys, values, seen=seen, sinks=sinks)
+        out = out.view(-1, self._groups, rows, head_dim)
         return out.permute(2, 0, 1, 3).reshape(rows, heads * head_dim)
+
+    def _seen(
+        self, first: int, low: int, high: int, window: int, device: torch.device
+    ) -> torch.Tensor:
+        """Return which keys low..high the queries first..high see, bool [groups * rows, keys]."""
+        query_at = torch.arange(first, high, device=device)[:, None]
+        key_at = torch.arange(low, high, device=device)
+        seen = key_at <= query_at
+        if window:
+            seen &= key_at > query_at - window
+        return seen.repeat(self._groups, 1)
+
+    def _attend_with_sinks(
+        self,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        *,
+        seen: torch.Tensor | None,
+        sinks: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return attention in which a head's sink takes part of the probability.
+
+        Args:
+            queries: [kv_heads, groups * rows, head_dim].
+            keys: [kv_heads, keys, head_dim].
+            values: the same shape.
+            seen: as `_seen` returns it; None where every query sees all keys.
+            sinks: [heads].
+        """
+        scores = (queries @ keys.mT).float() * self._scale
+        if seen is not None:
+            scores = scores.masked_fill_(~seen, float("-inf"))
+        rows = queries.shape[1] // self._groups
+        sink = sinks.float().repeat_interleave(rows).view(len(keys), -1, 1)
+        odds = torch.cat((scores, sink), dim=-1).softmax(-1)[..., :-1]
+        return odds.to(values.dtype) @ values

@@ -23,7 +23,11 @@ class Rotary:
         """Rotate [rows, heads, head_dim]: the first half of each head against the second."""
         first, second = heads.chunk(2, dim=-1)
         return torch.cat(
-            (first * self.cos - second * self.sin, second * self.cos + first * self.sin), dim=-1
+            (
+                (first * self.cos).sub_(second * self.sin),
+                (second * self.cos).add_(first * self.sin),
+            ),
+            dim=-1,
         )
 
 

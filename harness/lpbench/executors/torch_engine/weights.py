@@ -3,7 +3,9 @@
 Owns: the layout of every tensor, shared by both families, and dummy weights.
 Must not know: checkpoint files and their names.
 
-Matrices are stored [.., out, in]. A tensor that a model does not have is None.
+Matrices are stored [out, in], those of the experts [E, in, out]: a CPU's matmul reads weights
+that are not in its cache up to three times faster that way round when an expert has few rows. A
+tensor that a model does not have is None.
 """
 
 from collections.abc import Mapping
@@ -12,6 +14,9 @@ from dataclasses import dataclass
 import torch
 
 from lpbench.shape.model import ModelShape
+
+EXPERT_MATRICES = frozenset({"gate_up", "down"})
+"""The fields stored [E, in, out]."""
 
 _SMALL = 0.1
 """Standard deviation of dummy biases, sinks and of norms around 1: seen, but never dominant."""
@@ -30,8 +35,8 @@ class LayerWeights:
         qkv: [Q + 2K, H], query rows, then key rows, then value rows.
         out: [H, Q].
         router: [E, H].
-        gate_up: [E, 2I, H], gate rows, then up rows.
-        down: [E, H, I].
+        gate_up: [E, H, 2I], gate columns, then up columns.
+        down: [E, I, H].
         qkv_bias: [Q + 2K].
         out_bias: [H].
         q_norm: [D], per query head, before the rotation.
@@ -87,8 +92,8 @@ def layer_dims(shape: ModelShape) -> Mapping[str, tuple[int, ...]]:
         "qkv": (qkv, hidden),
         "out": (hidden, queries),
         "router": (experts, hidden),
-        "gate_up": (experts, 2 * inner, hidden),
-        "down": (experts, hidden, inner),
+        "gate_up": (experts, hidden, 2 * inner),
+        "down": (experts, inner, hidden),
     }
     if shape.attention_bias:
         dims |= {"qkv_bias": (qkv,), "out_bias": (hidden,)}
@@ -160,5 +165,5 @@ def _distribution(name: str, dims: tuple[int, ...], *, tied: bool) -> tuple[floa
         return 0.0, _SMALL
     if name == "embed" and not tied:
         return 0.0, 1.0
-    inputs = dims[-1]
+    inputs = dims[-2] if name in EXPERT_MATRICES else dims[-1]
     return 0.0, inputs**-0.5
