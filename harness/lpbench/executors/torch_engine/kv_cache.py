@@ -12,25 +12,26 @@ from lpbench.shape.model import ModelShape
 
 
 class KvCache:
-    """One slab per request: keys and values, each [layers, kv_heads, capacity, head_dim]."""
+    """One slab per request, seen by layer as keys and values [kv_heads, capacity, head_dim]."""
 
     def __init__(self, shape: ModelShape, *, dtype: torch.dtype, device: torch.device) -> None:
         """Hold nothing yet."""
         self._shape = shape
         self._dtype = dtype
         self._device = device
-        self._slabs: dict[int, torch.Tensor] = {}
+        self._slabs: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
     def open(self, request: int, capacity: int) -> None:
         """Make room for `capacity` tokens of `request`, unless it has its slab."""
         if request in self._slabs:
             return
         shape = self._shape
-        self._slabs[request] = torch.empty(
+        slab = torch.empty(
             (shape.num_layers, 2, shape.num_kv_heads, capacity, shape.head_dim),
             dtype=self._dtype,
             device=self._device,
         )
+        self._slabs[request] = [(layer[0], layer[1]) for layer in slab]
 
     def close(self, request: int) -> None:
         """Drop the slab of `request`, if it has one."""
@@ -56,7 +57,7 @@ class KvCache:
             Views [kv_heads, start + rows, head_dim].
         """
         stop = start + keys.shape[0]
-        slab = self._slabs[request][layer]
-        slab[0, :, start:stop] = keys.transpose(0, 1)
-        slab[1, :, start:stop] = values.transpose(0, 1)
-        return slab[0, :, :stop], slab[1, :, :stop]
+        all_keys, all_values = (kept[:, :stop] for kept in self._slabs[request][layer])
+        all_keys[:, start:] = keys.transpose(0, 1)
+        all_values[:, start:] = values.transpose(0, 1)
+        return all_keys, all_values

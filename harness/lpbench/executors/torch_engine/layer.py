@@ -60,19 +60,22 @@ def run_layer(
     """Return the hidden states [rows, hidden] after one layer."""
     normed = operators.norm(hidden, weights.input_norm)
     queries, keys, values = operators.heads(normed, weights, rows.rotary)
-    attended = []
-    at = 0
-    for block in rows.blocks:
-        mine = slice(at, at + block.count)
-        all_keys, all_values = cache.append(
-            block.request, layer, block.start, keys[mine], values[mine]
+    counts = [block.count for block in rows.blocks]
+    attended = [
+        operators.attend(
+            mine,
+            *cache.append(block.request, layer, block.start, new_keys, new_values),
+            window=window,
+            sinks=weights.sinks,
         )
-        attended.append(
-            operators.attend(
-                queries[mine], all_keys, all_values, window=window, sinks=weights.sinks
-            )
+        for block, mine, new_keys, new_values in zip(
+            rows.blocks,
+            queries.split(counts),
+            keys.split(counts),
+            values.split(counts),
+            strict=True,
         )
-        at += block.count
+    ]
     together = attended[0] if len(attended) == 1 else torch.cat(attended)
     hidden = hidden + F.linear(together, weights.out, weights.out_bias)
     normed = operators.norm(hidden, weights.post_norm)

@@ -11,6 +11,7 @@ that bfloat16 rounds in the same places.
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 
+from lpbench.executors.torch_engine.grouped import grouped_mm
 from lpbench.executors.torch_engine.rotary import Rotary
 from lpbench.executors.torch_engine.weights import LayerWeights
 from lpbench.shape.model import ModelShape
@@ -141,11 +142,10 @@ class TorchOperators:
         count, top_k = ids.shape
         expert, order = ids.flatten().sort(stable=True)
         counts = torch.bincount(expert, minlength=self._shape.num_experts)
-        ends = counts.cumsum(0, dtype=torch.int32)
-        inner = F.grouped_mm(F.embedding(order // top_k, rows), weights.gate_up, offs=ends)
+        inner = grouped_mm(F.embedding(order // top_k, rows), weights.gate_up, counts)
         if weights.gate_up_bias is not None:
             inner += weights.gate_up_bias.index_select(0, expert)
-        results = F.grouped_mm(self._activate(inner), weights.down, offs=ends)
+        results = grouped_mm(self._activate(inner), weights.down, counts)
         if weights.down_bias is not None:
             results += weights.down_bias.index_select(0, expert)
         back = torch.empty_like(order)
