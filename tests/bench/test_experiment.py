@@ -180,8 +180,18 @@ def test_the_needs_of_the_largest_pass(tmp_path: Path) -> None:
 
 
 def test_a_pass_has_no_more_rows_than_there_are_tokens(tmp_path: Path) -> None:
-    """A budget of 8192 tokens needs no memory for more than the prompts have."""
-    assert 3 * 20 + 3 == resolve(tiny_spec(tmp_path)).needs(None).most_rows
+    """A budget of 8192 tokens needs no memory for more than requests can ever bring back."""
+    assert 3 * 24 + 3 == resolve(tiny_spec(tmp_path)).needs(None).most_rows
+
+
+def test_a_context_is_filled_in_a_pass_of_its_own(tmp_path: Path) -> None:
+    """A context longer than every budget decides how many rows there are."""
+    file = write_requests(tmp_path, {"context_tokens": 100, "prompt_tokens": 3, "output_tokens": 2})
+    schedules = ("chunked:max_num_batched_tokens=9",)
+    found = resolve(
+        tiny_spec(tmp_path, **LENGTHS, requests=file, schedules=schedules, max_num_seqs=2)
+    )
+    assert 100 + 1 == found.needs(None).most_rows
 
 
 def test_limits(tmp_path: Path) -> None:

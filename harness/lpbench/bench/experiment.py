@@ -16,6 +16,7 @@ from lpbench.bench.loop import Limits
 from lpbench.bench.prompts import Prompts, resolve_prompts
 from lpbench.bench.spec import DEFAULT_WORKLOAD, RunSpec
 from lpbench.errors import InputError
+from lpbench.executors.executor import CONTEXT_CHUNK
 from lpbench.plan.policy import Policy
 from lpbench.plan.queues import refuse_too_large
 from lpbench.plan.request import pages_for
@@ -82,9 +83,14 @@ class Experiment:
         """Return what the run asks of the memory with so many KV pages; None for what fits."""
         requests = self.prompts.requests
         pages = [pages_for(request.kv_tokens) for request in requests]
-        prompts = sum(request.prompt_tokens for request in requests)
-        most = max(min(arm.policy.prefill_budget(0), prompts) for arm in self.arms)
-        drawn = sum(request.kv_tokens for request in requests) if self.routing != "model" else 0
+        # A preempted request brings its context and what it generated back as prompt rows.
+        tokens = sum(request.kv_tokens for request in requests)
+        contexts = max(request.context_tokens for request in requests)
+        most = max(
+            min(contexts, CONTEXT_CHUNK),
+            *(min(arm.policy.prefill_budget(0), tokens) for arm in self.arms),
+        )
+        drawn = tokens if self.routing != "model" else 0
         return Needs(
             most_rows=most + min(self.max_num_seqs, len(requests)),
             all_pages=sum(pages),

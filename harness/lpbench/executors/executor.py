@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from lpbench.plan.iteration import IterationPlan
 
+CONTEXT_CHUNK = 2048
+"""Context tokens that an executor fills at a time, before the run."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routed:

@@ -17,6 +17,10 @@ HEADROOM = 0.9
 ROW_VALUES = 12
 """Values of hidden size a row needs at once in a layer: residual, normed, gathered, results."""
 
+PAIR_VALUES = {"qwen3_moe": 3, "gpt_oss": 8}
+"""Values of expert size a (row, expert) pair needs at once: gate, up and the activation's steps, of
+which the clamped one has more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
@@ -84,7 +88,8 @@ def plan_memory(shape: ModelShape, needs: Needs, *, dtype: str, available: int) 
     """
     size = DTYPE_BYTES[dtype]
     free = int(available * HEADROOM)
-    row = ROW_VALUES * shape.hidden_size + 3 * shape.top_k * shape.expert_size
+    pair = PAIR_VALUES[shape.family] * shape.expert_size
+    row = ROW_VALUES * shape.hidden_size + shape.top_k * pair
     fixed = Memory(
         weights=shape.weight_bytes(size),
         page=PAGE_TOKENS * shape.kv_bytes_per_token(size),

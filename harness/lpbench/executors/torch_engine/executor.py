@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from lpbench.executors.executor import Execution
+from lpbench.executors.executor import CONTEXT_CHUNK, Execution
 from lpbench.executors.torch_engine.forward import Forward
 from lpbench.executors.torch_engine.forward import Sequence as Tokens
 from lpbench.executors.torch_engine.kv_cache import KvCache
@@ -23,9 +23,6 @@ from lpbench.plan.iteration import IterationPlan, PromptTile, Segment
 from lpbench.plan.request import Request
 from lpbench.shape.model import ModelShape
 from lpbench.workload.routing import RoutingDraws
-
-CONTEXT_CHUNK = 2048
-"""Context tokens prefilled at a time, before the run."""
 
 
 class _Witness:
