@@ -74,9 +74,12 @@ def test_the_environment_names_no_one() -> None:
 
 def test_a_processor_is_named_where_linux_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without /proc/cpuinfo the standard library is asked; it may not know either."""
+    read_text = Path.read_text
 
-    def missing(*_: object, **__: object) -> str:
-        raise FileNotFoundError
+    def missing(path: Path, encoding: str | None = None) -> str:
+        if path == Path("/proc/cpuinfo"):
+            raise FileNotFoundError
+        return read_text(path, encoding=encoding)
 
     monkeypatch.setattr(Path, "read_text", missing)
     for known, expected in (("arm", "arm"), ("", None)):

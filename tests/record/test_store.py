@@ -42,6 +42,15 @@ def test_a_new_folder_is_made_with_its_parents(tmp_path: Path) -> None:
     assert ["a", "a/b", "a/b/run.json"] == names(tmp_path)
 
 
+def test_a_folder_that_can_no_longer_be_made(tmp_path: Path) -> None:
+    """A file that came in its way during the run is told in one line."""
+    store = RunStore(output=tmp_path / "a" / "b", json=None)
+    (tmp_path / "a").write_text("mine")
+    said = refused(lambda: store.write(example_record()), RunError)
+    assert str(tmp_path / "a" / "b") in said
+    assert "mine" == (tmp_path / "a").read_text()
+
+
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     """A folder that is there but empty may be used."""
     with RunStore(output=tmp_path, json=None) as store:
