@@ -42,8 +42,8 @@ def keep_freed_memory() -> None:
     """Have the C library keep what tensors free, instead of giving it back to the system.
 
     A layer frees and takes tens of MB; each time the system would hand out zeroed pages, one fault
-    for 4 KiB, which takes longer than most operators do (tests/benchmarks/allocator.py). Does
-    nothing where the C library is not glibc; an old glibc accepts the smaller threshold only.
+    for 4 KiB, which slows prefill down (tests/benchmarks/allocator.py). Does nothing where the C
+    library is not glibc; an old glibc accepts the smaller threshold only.
     """
     m_trim_threshold, m_mmap_threshold = -1, -3
     with suppress(OSError, AttributeError):

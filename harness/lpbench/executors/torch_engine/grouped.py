@@ -61,6 +61,11 @@ def _batched_mm(
     out: torch.Tensor,
 ) -> None:
     """Write the products of all groups that have rows to `out`, as one call: a batch of ones."""
+    # MKL gets addresses alone: what it may read and write is held to here.
+    assert rows.is_contiguous()
+    assert matrices.is_contiguous()
+    assert (len(matrices), rows.shape[1]) == (len(counts), matrices.shape[1])
+    assert counts.sum() == len(rows)
     groups = np.flatnonzero(counts)
     starts = (np.cumsum(counts) - counts)[groups]
     inputs, outputs = matrices.shape[1:]
