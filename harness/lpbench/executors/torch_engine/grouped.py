@@ -27,7 +27,7 @@ def grouped_mm(rows: torch.Tensor, matrices: torch.Tensor, counts: torch.Tensor)
     """Return every row times its group's matrix.
 
     Args:
-        rows: [rows, in], contiguous, the first group's first.
+        rows: [rows, in], the first group's first; each row contiguous.
         matrices: [groups, in, out], contiguous.
         counts: int64 [groups], rows of each; they sum to all rows.
 
@@ -62,7 +62,7 @@ def _batched_mm(
 ) -> None:
     """Write the products of all groups that have rows to `out`, as one call: a batch of ones."""
     # MKL gets addresses alone: what it may read and write is held to here.
-    assert rows.is_contiguous()
+    assert rows.stride(1) == 1
     assert matrices.is_contiguous()
     assert (len(matrices), rows.shape[1]) == (len(counts), matrices.shape[1])
     assert counts.sum() == len(rows)
@@ -84,7 +84,7 @@ def _batched_mm(
         "k": same(inputs),
         "alpha": same(1, np.float32),
         "rows": addresses(rows, starts),
-        "row_stride": same(inputs),
+        "row_stride": same(rows.stride(0)),
         "matrices": addresses(matrices, groups),
         "matrix_stride": same(outputs),
         "beta": same(0, np.float32),

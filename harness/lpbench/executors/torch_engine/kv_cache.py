@@ -12,14 +12,14 @@ from lpbench.shape.model import ModelShape
 
 
 class KvCache:
-    """One slab per request, seen by layer as keys and values [kv_heads, capacity, head_dim]."""
+    """One slab per request, seen by layer as (keys, values) [2, kv_heads, capacity, head_dim]."""
 
     def __init__(self, shape: ModelShape, *, dtype: torch.dtype, device: torch.device) -> None:
         """Hold nothing yet."""
         self._shape = shape
         self._dtype = dtype
         self._device = device
-        self._slabs: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+        self._slabs: dict[int, tuple[torch.Tensor, ...]] = {}
 
     def open(self, request: int, capacity: int) -> None:
         """Make room for `capacity` tokens of `request`, unless it has its slab."""
@@ -31,7 +31,7 @@ class KvCache:
             dtype=self._dtype,
             device=self._device,
         )
-        self._slabs[request] = [(layer[0], layer[1]) for layer in slab]
+        self._slabs[request] = slab.unbind()
 
     def close(self, request: int) -> None:
         """Drop the slab of `request`, if it has one."""
@@ -41,23 +41,18 @@ class KvCache:
         """Drop every slab."""
         self._slabs.clear()
 
-    def append(
-        self, request: int, layer: int, start: int, keys: torch.Tensor, values: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def append(self, request: int, layer: int, start: int, rows: torch.Tensor) -> torch.Tensor:
         """Write rows at positions start.. and return all keys and values up to them.
 
         Args:
             request: whose slab.
             layer: which layer.
             start: position of the first row.
-            keys: [rows, kv_heads, head_dim].
-            values: the same shape.
+            rows: keys and values [rows, 2, kv_heads, head_dim].
 
         Returns:
-            Views [kv_heads, start + rows, head_dim].
+            A view [2, kv_heads, start + rows, head_dim].
         """
-        stop = start + keys.shape[0]
-        all_keys, all_values = (kept[:, :stop] for kept in self._slabs[request][layer])
-        all_keys[:, start:] = keys.transpose(0, 1)
-        all_values[:, start:] = values.transpose(0, 1)
-        return all_keys, all_values
+        kept = self._slabs[request][layer][:, :, : start + len(rows)]
+        kept[:, :, start:] = rows.permute(1, 2, 0, 3)
+        return kept

@@ -59,21 +59,17 @@ def run_layer(
 ) -> torch.Tensor:
     """Return the hidden states [rows, hidden] after one layer."""
     normed = operators.norm(hidden, weights.input_norm)
-    queries, keys, values = operators.heads(normed, weights, rows.rotary)
+    queries, new = operators.heads(normed, weights, rows.rotary)
     counts = [block.count for block in rows.blocks]
     attended = [
         operators.attend(
             mine,
-            *cache.append(block.request, layer, block.start, new_keys, new_values),
+            cache.append(block.request, layer, block.start, its),
             window=window,
             sinks=weights.sinks,
         )
-        for block, mine, new_keys, new_values in zip(
-            rows.blocks,
-            queries.split(counts),
-            keys.split(counts),
-            values.split(counts),
-            strict=True,
+        for block, mine, its in zip(
+            rows.blocks, queries.split(counts), new.split(counts), strict=True
         )
     ]
     together = attended[0] if len(attended) == 1 else torch.cat(attended)

@@ -35,30 +35,31 @@ class TorchOperators:
 
     def norm(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Return RMSNorm over the last axis; the mean square is taken in float32."""
-        wide = rows.float()
-        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self._shape.rms_eps)
+        unit = rows * self._to_unit(rows)
         if self._shape.family == "gpt_oss":
-            return (wide * scale).mul_(weight).to(rows.dtype)
-        return (wide * scale).to(rows.dtype).mul_(weight)
+            return unit.mul_(weight).to(rows.dtype)
+        return unit.to(rows.dtype).mul_(weight)
 
     def heads(
         self, rows: torch.Tensor, weights: LayerWeights, rotary: Rotary
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return queries [rows, heads, head_dim], keys and values [rows, kv_heads, head_dim]."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return queries [rows, heads, head_dim], keys and values [rows, 2, kv_heads, head_dim]."""
         shape = self._shape
-        both = F.linear(rows, weights.qkv, weights.qkv_bias)
-        queries, keys, values = both.view(len(rows), -1, shape.head_dim).split(
-            (shape.num_heads, shape.num_kv_heads, shape.num_kv_heads), dim=1
-        )
+        every = F.linear(rows, weights.qkv, weights.qkv_bias).view(len(rows), -1, shape.head_dim)
+        queries, new = every.split((shape.num_heads, 2 * shape.num_kv_heads), dim=1)
+        keys = new[:, : shape.num_kv_heads]
+        turned = every[:, : shape.num_heads + shape.num_kv_heads]
         if weights.q_norm is not None and weights.k_norm is not None:
-            queries, keys = self.norm(queries, weights.q_norm), self.norm(keys, weights.k_norm)
-        return rotary.turn(queries), rotary.turn(keys), values
+            turned.mul_(self._to_unit(turned))
+            queries.mul_(weights.q_norm)
+            keys.mul_(weights.k_norm)
+        rotary.turn_(turned)
+        return queries, new.unflatten(1, (2, -1))
 
     def attend(
         self,
         queries: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
+        cached: torch.Tensor,
         *,
         window: int,
         sinks: torch.Tensor | None,
@@ -67,20 +68,20 @@ class TorchOperators:
 
         Args:
             queries: [rows, heads, head_dim], the last rows of the sequence.
-            keys: [kv_heads, length, head_dim]; the rows' own keys are the last ones.
-            values: the same shape.
+            cached: keys and values [2, kv_heads, length, head_dim]; the rows' own are the last.
             window: keys each query sees, itself included; 0 for all.
             sinks: [heads], a logit per head that takes probability and gives no value.
 
         Returns:
             [rows, heads * head_dim].
         """
-        rows, length = len(queries), keys.shape[1]
+        rows, length = len(queries), cached.shape[2]
         if sinks is None and not window and rows == length:
+            keys, values = cached.split(1)
             out = F.scaled_dot_product_attention(
                 queries.transpose(0, 1)[None],
-                keys[None],
-                values[None],
+                keys,
+                values,
                 is_causal=True,
                 scale=self._scale,
                 enable_gqa=True,
@@ -89,8 +90,7 @@ class TorchOperators:
         blocks = [
             self._attend_block(
                 queries[at : at + QUERY_BLOCK],
-                keys,
-                values,
+                cached,
                 first=length - rows + at,
                 window=window,
                 sinks=sinks,
@@ -149,26 +149,32 @@ class TorchOperators:
         if weights.down_bias is not None:
             results += weights.down_bias.index_select(0, expert)
         back = torch.empty_like(order)
-        back[order] = torch.arange(len(order), device=order.device)
+        back.scatter_(0, order, torch.arange(len(order), device=order.device))
         # A weighted sum of rows picked by index is what an embedding bag is, in one pass.
         return F.embedding_bag(
             back.view(count, top_k), results, mode="sum", per_sample_weights=share
         )
 
     def _activate(self, gate_up: torch.Tensor) -> torch.Tensor:
-        """Return the gated activation [pairs, expert_size] of [pairs, 2 expert_size]."""
+        """Return the gated activation [pairs, expert_size]; overwrites [pairs, 2 expert_size]."""
         gate, up = gate_up.chunk(2, dim=-1)
         if self._shape.family == "gpt_oss":
             limit = self._shape.swiglu_limit
             gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)
             return (up + 1) * (gate * torch.sigmoid(gate * GLU_ALPHA))
-        return F.silu(gate).mul_(up)
+        return F.silu(gate, inplace=True).mul_(up)
+
+    def _to_unit(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return what brings each row's root mean square to 1, float32 [..., 1]."""
+        length: torch.Tensor = torch.linalg.vector_norm(
+            rows, dim=-1, keepdim=True, dtype=torch.float32
+        )
+        return length.square_().div_(rows.shape[-1]).add_(self._shape.rms_eps).rsqrt_()
 
     def _attend_block(
         self,
         queries: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
+        cached: torch.Tensor,
         *,
         first: int,
         window: int,
@@ -178,19 +184,21 @@ class TorchOperators:
         rows, heads, head_dim = queries.shape
         low = max(0, first + 1 - window) if window else 0
         high = first + rows
-        keys, values = keys[:, low:high], values[:, low:high]
+        keys, values = cached[:, :, low:high].split(1)
         # The query heads of a group share their keys: they are rows of one matmul.
-        grouped = queries.view(rows, -1, self._groups, head_dim).permute(1, 2, 0, 3)
-        grouped = grouped.reshape(-1, self._groups * rows, head_dim)
+        grouped = queries.view(rows, -1, self._groups, head_dim)
+        if rows > 1:
+            grouped = grouped.permute(1, 2, 0, 3).reshape(1, -1, self._groups * rows, head_dim)
         seen = None if rows == 1 else self._seen(first, low, high, window, queries.device)
         if sinks is None:
             out = F.scaled_dot_product_attention(
-                grouped[None], keys[None], values[None], attn_mask=seen, scale=self._scale
+                grouped, keys, values, attn_mask=seen, scale=self._scale
             )
         else:
             out = self._attend_with_sinks(grouped, keys, values, seen=seen, sinks=sinks)
-        out = out.view(-1, self._groups, rows, head_dim)
-        return out.permute(2, 0, 1, 3).reshape(rows, heads * head_dim)
+        if rows > 1:
+            out = out.view(-1, self._groups, rows, head_dim).permute(2, 0, 1, 3)
+        return out.reshape(rows, heads * head_dim)
 
     def _seen(
         self, first: int, low: int, high: int, window: int, device: torch.device
@@ -215,8 +223,8 @@ class TorchOperators:
         """Return attention in which a head's sink takes part of the probability.
 
         Args:
-            queries: [kv_heads, groups * rows, head_dim].
-            keys: [kv_heads, keys, head_dim].
+            queries: [1, kv_heads, groups * rows, head_dim].
+            keys: [1, kv_heads, keys, head_dim].
             values: the same shape.
             seen: as `_seen` returns it; None where every query sees all keys.
             sinks: [heads].
@@ -224,7 +232,7 @@ class TorchOperators:
         scores = (queries @ keys.mT).float() * self._scale
         if seen is not None:
             scores = scores.masked_fill_(~seen, float("-inf"))
-        rows = queries.shape[1] // self._groups
-        sink = sinks.float().repeat_interleave(rows).view(len(keys), -1, 1)
+        rows = queries.shape[2] // self._groups
+        sink = sinks.float().repeat_interleave(rows).view(1, keys.shape[1], -1, 1)
         odds = torch.cat((scores, sink), dim=-1).softmax(-1)[..., :-1]
         return odds.to(values.dtype) @ values

@@ -14,35 +14,36 @@ from lpbench.shape.model import ModelShape, Rope, Yarn
 
 @dataclass(frozen=True, slots=True)
 class Rotary:
-    """cos and sin of a set of rows, each [rows, 1, head_dim / 2] in the run's dtype."""
+    """cos and sin of a set of rows, each [rows, 1, head_dim] in the run's dtype.
+
+    Both hold every angle twice, once per half of a head; the first half of sin is negated.
+    """
 
     cos: torch.Tensor
     sin: torch.Tensor
 
-    def turn(self, heads: torch.Tensor) -> torch.Tensor:
-        """Rotate [rows, heads, head_dim]: the first half of each head against the second."""
-        first, second = heads.chunk(2, dim=-1)
-        return torch.cat(
-            (
-                (first * self.cos).sub_(second * self.sin),
-                (second * self.cos).add_(first * self.sin),
-            ),
-            dim=-1,
-        )
+    def turn_(self, heads: torch.Tensor) -> None:
+        """Rotate [rows, heads, head_dim] in place: the first half of each head against the second.
+
+        (a, b) becomes (a cos - b sin, b cos + a sin).
+        """
+        swapped = heads.roll(heads.shape[-1] // 2, -1)
+        heads.mul_(self.cos).addcmul_(swapped, self.sin)
 
 
 def rotary_table(
     shape: ModelShape, num_positions: int, *, dtype: torch.dtype, device: torch.device
 ) -> Rotary:
-    """Return cos and sin for positions 0..num_positions, each [positions, 1, head_dim / 2].
+    """Return cos and sin for positions 0..num_positions, each [positions, 1, head_dim].
 
     Angles are float32, as in the published model code; only the result is cast to `dtype`.
     """
     frequencies, attention_scale = _frequencies(shape.rope, shape.head_dim)
     angles = torch.arange(num_positions, dtype=torch.float32)[:, None] * frequencies
+    cos, sin = angles.cos() * attention_scale, angles.sin() * attention_scale
     return Rotary(
-        (angles.cos() * attention_scale).to(device, dtype)[:, None],
-        (angles.sin() * attention_scale).to(device, dtype)[:, None],
+        torch.cat((cos, cos), dim=-1).to(device, dtype)[:, None],
+        torch.cat((-sin, sin), dim=-1).to(device, dtype)[:, None],
     )
 
 
