@@ -31,6 +31,8 @@ class Reading(_Part):
         validity: valid, invalid (the value stands, with reasons against it) or absent.
         reasons: codes that say why it is not valid.
         pass_: which pass of the run it was taken in ("pass" in JSON).
+        uncertainty: half the width, in the value's unit, of what its method cannot resolve (a
+            tick, a sampling interval); null where the method is exact or it is not known.
         samples: one raw value a block.
     """
 
@@ -41,6 +43,7 @@ class Reading(_Part):
     validity: Literal["valid", "invalid", "absent"] = "valid"
     reasons: tuple[str, ...] = ()
     pass_: Annotated[str, Field(alias="pass")]
+    uncertainty: Number | None = None
     samples: tuple[Number, ...] = ()
 
     @model_validator(mode="after")
