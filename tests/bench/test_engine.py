@@ -34,7 +34,7 @@ def whole_prompt(request: int, tokens: int) -> IterationPlan:
 def test_the_dtype_follows_the_device(tmp_path: Path, asked: str | None, expected: str) -> None:
     """float32 on a CPU, unless another is asked for."""
     engine = build(tmp_path, dtype=asked)
-    assert (expected, "cpu") == (engine.identity["dtype"], engine.identity["device"])
+    assert (expected, "cpu") == (engine.spec["dtype"], engine.spec["device"])
 
 
 def test_a_device_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +42,7 @@ def test_a_device_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UnavailableError, match="cuda:3"):
         build(tmp_path, device="cuda:3")
-    assert "cpu" == build(tmp_path, device=None).identity["device"]
+    assert "cpu" == build(tmp_path, device=None).spec["device"]
 
 
 def test_pages_for_everyone_where_memory_allows(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, median
 
-from lpbench.units import BYTES, COUNT, MILLISECONDS, RATIO
+from lpbench.units import BYTES, COUNT, JOULES, MILLISECONDS, RATIO, WATTS
 
 TAIL_SAMPLES = 700
 """A p99 over fewer samples says nothing (DESIGN.md, "Latency and throughput metrics")."""
@@ -80,6 +80,15 @@ METRICS: Mapping[str, Metric] = {
         )
         for statistic in ("mean", "median", "p99", "max")
     },
+    "joules_per_total_token": Metric(
+        JOULES, "joules over prompt and output tokens: the paper's energy per token"
+    ),
+    "joules_per_output_token": Metric(JOULES, "joules over output tokens"),
+    "joules_per_request": Metric(JOULES, "joules over requests"),
+    "energy_j_per_window": Metric(JOULES, "joules of one window, idle power included"),
+    "power_w_mean": Metric(WATTS, "joules of a window over its length"),
+    "idle_power_w": Metric(WATTS, "power without work, the model loaded; before and after"),
+    "idle_share": Metric(RATIO, "idle power x length of a window, over its joules"),
 }
 """All metrics of a record, by name."""
 

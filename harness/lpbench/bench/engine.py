@@ -63,11 +63,16 @@ class Engine:
             **device_facts(self._device),
             "memory_planned_bytes": self._memory.total,
         }
-        self.identity: Mapping[str, JsonValue] = {
+        self.spec: Mapping[str, JsonValue] = {
+            **experiment.identity,
             "executor": "torch",
             "device": self._device.type,
             "dtype": self.dtype,
             "num_kv_pages": self.num_kv_pages,
+            "routing": experiment.routing,
+            "schedules": [arm.typed for arm in experiment.arms],
+            "max_num_seqs": experiment.max_num_seqs,
+            "seed": experiment.seed,
         }
         self._executor: TorchExecutor | None = None
 

@@ -9,8 +9,6 @@ Must not know: how a run is shown, what a schedule does.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
-from pydantic import JsonValue
-
 from lpbench import __version__
 from lpbench.analysis.checks import cache_cautions, routing_cautions
 from lpbench.analysis.compare import compare_arms
@@ -74,14 +72,6 @@ class _Run:
         self._arms: list[Arm] = []
         self._begun = False
         self._under_way: ArmLog | None = None
-        self._spec: dict[str, JsonValue] = {
-            **experiment.identity,
-            **engine.identity,
-            "routing": experiment.routing,
-            "schedules": [arm.typed for arm in experiment.arms],
-            "max_num_seqs": experiment.max_num_seqs,
-            "seed": experiment.seed,
-        }
 
     def go(self) -> Record:
         self._listener.stage("load weights", 1)
@@ -187,8 +177,8 @@ class _Run:
             status=status,
             failure=failure,
             command="traffic",
-            spec=self._spec,
-            spec_hash=digest(self._spec),
+            spec=dict(self._engine.spec),
+            spec_hash=digest(dict(self._engine.spec)),
             environment=environment(self._engine.facts),
             arms=tuple(self._arms),
             audit=found,

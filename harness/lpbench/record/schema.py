@@ -65,12 +65,25 @@ class Schedule(_Part):
 
 
 class Window(_Part):
-    """A stretch of the run that metrics refer to."""
+    """A stretch of the run that metrics refer to.
+
+    Attributes:
+        name: what it is.
+        pass_: which pass of the run it belongs to ("pass" in JSON).
+        iterations: passes of the model in it.
+        duration_ms: between its edges.
+        runs: how often the workload was run in it.
+        block: which block of the campaign it belongs to, from 0; null outside of one.
+        readings: what a meter found over it; a void window keeps them, with their reasons.
+    """
 
     name: str
     pass_: Annotated[str, Field(alias="pass")]
     iterations: int
     duration_ms: FiniteFloat
+    runs: int = 1
+    block: int | None = None
+    readings: dict[str, Reading] = {}
 
 
 class LedgerTerm(_Part):
@@ -168,12 +181,26 @@ class Audit(_Part):
 
 
 class Comparison(_Part):
-    """A candidate arm's metric over the baseline arm's."""
+    """A candidate arm's metric over the baseline arm's.
+
+    Attributes:
+        metric: its name.
+        baseline: label of the baseline arm.
+        candidate: label of the other arm.
+        ratio: candidate over baseline; the median over blocks where there are several.
+        interval: low and high of the median; null for one value, or too few.
+        coverage: probability that such an interval holds the median.
+        samples: one ratio a block.
+        reasons: codes that say why there is no ratio, or no interval.
+    """
 
     metric: str
     baseline: str
     candidate: str
     ratio: FiniteFloat | None
+    interval: tuple[FiniteFloat, FiniteFloat] | None = None
+    coverage: FiniteFloat | None = None
+    samples: tuple[FiniteFloat, ...] = ()
     reasons: tuple[str, ...] = ()
 
 

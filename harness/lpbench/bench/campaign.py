@@ -1,0 +1,71 @@
+"""How long a campaign of measured windows lasts, and in which order its arms take turns.
+
+Owns: durations, the order inside a block, how many blocks fit a time budget.
+Must not know: meters, engines.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from lpbench.errors import InputError
+
+Arm = TypeVar("Arm")
+
+LONGER = 1.1
+"""A window is planned this much longer than it must be: runs get faster as a machine warms up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """The protocol of a measurement; durations in seconds.
+
+    Attributes:
+        window: the least length of a window; a window is the same work for every arm.
+        blocks: how often every arm is measured, twice a time.
+        warm_up: the least time under load before the first block.
+        warm_up_most: the time after which a temperature that still rises is accepted.
+        idle: length of the idle window before and of the one after.
+        offset: a window starts after a random wait of up to this, so that no schedule keeps step
+            with the instrument.
+        budget: the whole time after loading; None for no limit. Fewer blocks then fit.
+    """
+
+    window: float = 10.0
+    blocks: int = 8
+    warm_up: float = 30.0
+    warm_up_most: float = 300.0
+    idle: float = 10.0
+    offset: float = 0.1
+    budget: float | None = None
+
+    def refuse(self, num_arms: int) -> None:
+        """Refuse a budget that cannot hold one block.
+
+        Raises:
+            InputError: the budget is too small, in one line with what it takes.
+        """
+        least = self.warm_up + 2 * self.idle + 2 * num_arms * self.window
+        if self.budget is not None and self.budget < least:
+            msg = (
+                f"--time-budget {self.budget:g} s holds no block: warm-up, idle windows and "
+                f"2 x {num_arms} windows of {self.window:g} s take {math.ceil(least)} s at least"
+            )
+            raise InputError(msg)
+
+    def repeats(self, seconds: float) -> int:
+        """Return how often a run that takes `seconds` is repeated in a window."""
+        return max(1, math.ceil(self.window * LONGER / seconds))
+
+    def blocks_that_fit(self, *, spent: float, block: float) -> int:
+        """Return the number of blocks of `block` seconds after `spent` ones; 1 at least."""
+        if self.budget is None:
+            return self.blocks
+        left = self.budget - spent - self.idle
+        return min(self.blocks, max(1, int(left / block)))
+
+
+def block_order(arms: Sequence[Arm]) -> tuple[Arm, ...]:
+    """Return the arms and then the arms backwards (ABBA): a steady drift hits all alike."""
+    return (*arms, *reversed(arms))

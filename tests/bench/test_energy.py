@@ -1,0 +1,199 @@
+"""The energy pass on a virtual clock: an engine that computes nothing, a power curve known.
+
+A pass of the model takes 10 ms, so a run's joules follow from its iterations alone.
+"""
+
+from bisect import bisect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from lpbench.bench import energy
+from lpbench.bench.campaign import Campaign
+from lpbench.bench.energy import run_energy
+from lpbench.bench.experiment import Experiment
+from lpbench.bench.spec import RunSpec
+from lpbench.errors import InputError, UnavailableError
+from lpbench.executors.executor import Execution
+from lpbench.plan.iteration import IterationPlan
+from lpbench.record.schema import Arm, Comparison, Record
+from lpbench.record.store import RunStore, read_record
+from lpbench.testing.clocks import VirtualClock
+from lpbench.testing.meters import FakeMeter
+from tests.bench.fakes import FakeEngine, Quiet
+from tests.bench.tiny import tiny_spec
+
+PASS_S, WATTS = 0.01, 200.0
+TOKENS, OUTPUTS, REQUESTS = 3 * (20 + 5), 3 * 5, 3
+WHOLE, LAYERED = 5, 7
+"""Iterations: one prefill, or three, then each request decodes four tokens more."""
+
+CAMPAIGN = Campaign(window=1, blocks=8, warm_up=0, idle=1)
+WARM_UP_WINDOWS = 2 + 1
+"""One of each arm, then the idle one."""
+
+Job = Callable[..., Record]
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """Return the pass on a fake engine, with what is special about its meter and campaign."""
+    clock = VirtualClock()
+
+    passes: list[float] = []
+
+    class TimedEngine(FakeEngine):
+        def execute(self, plan: IterationPlan) -> Execution:
+            passes.append(clock.now_ns() / 1e9)
+            clock.sleep(PASS_S)
+            return super().execute(plan)
+
+    def run(
+        *,
+        campaign: Campaign = CAMPAIGN,
+        power: Callable[[float], float] = lambda _: WATTS,
+        idle_watts: float | None = None,
+        engine: Mapping[str, object] | None = None,
+        absent: bool = False,
+        void: Sequence[int] = (),
+    ) -> Record:
+        def with_idle(seconds: float) -> float:
+            begun = passes[bisect(passes, seconds) - 1]
+            return (
+                power(seconds) if seconds < begun + 1.5 * PASS_S or not idle_watts else idle_watts
+            )
+
+        monkeypatch.setattr(energy, "Engine", type("Fake", (TimedEngine,), dict(engine or {})))
+        folder = tmp_path / "model"
+        folder.mkdir(exist_ok=True)
+        return run_energy(
+            tiny_spec(folder, schedules=("whole", "layered:num_groups=3")),
+            campaign,
+            lambda: FakeMeter(clock, with_idle, void=void, absent=absent, step=0.1),
+            lambda: RunStore(output=tmp_path / "run", json=None),
+            Quiet(),
+            clock=clock,
+        )
+
+    return run
+
+
+def by_label(record: Record) -> dict[str, Arm]:
+    """Return the arms by label."""
+    return {arm.label: arm for arm in record.arms}
+
+
+def per_token(record: Record) -> dict[str, Comparison]:
+    """Return the comparisons of joules per token by candidate."""
+    return {
+        one.candidate: one for one in record.comparison if one.metric == "joules_per_total_token"
+    }
+
+
+def test_joules_are_divided_by_what_was_done(tmp_path: Path, job: Job) -> None:
+    """200 W for 5 passes of 10 ms are 10 J a run: over 75 tokens, 15 of them output, 3 requests."""
+    record = job()
+    assert record == read_record(tmp_path / "run")
+    metrics = by_label(record)["whole"].metrics
+    joules = WATTS * WHOLE * PASS_S
+    assert pytest.approx(joules / TOKENS) == metrics["joules_per_total_token"].value
+    assert pytest.approx(joules / OUTPUTS) == metrics["joules_per_output_token"].value
+    assert pytest.approx(joules / REQUESTS) == metrics["joules_per_request"].value
+    assert pytest.approx(WATTS) == metrics["power_w_mean"].value
+    assert 8 == len(metrics["joules_per_total_token"].samples)
+    assert WHOLE == metrics["iterations"].value
+
+
+def test_every_arm_does_the_same_work_in_windows_long_enough(job: Job) -> None:
+    """The quickest schedule sets how often the workload runs: 1.1 s of 50 ms runs are 22."""
+    record = job()
+    assert {22} == {one.runs for arm in record.arms for one in arm.windows}
+    assert all(one.duration_ms >= 1000 for arm in record.arms for one in arm.windows)
+    assert [16] * 3 == [len(arm.windows) for arm in record.arms]
+
+
+def test_the_baseline_runs_against_itself(job: Job) -> None:
+    """The A/A arm stands beside the first one and differs from it by nothing."""
+    record = job()
+    assert ["whole", "whole#2", "layered:num_groups=3"] == [arm.label for arm in record.arms]
+    assert ["arm", "aa", "arm"] == [arm.role for arm in record.arms]
+    found = per_token(record)["whole#2"]
+    assert pytest.approx((1, 1, 1)) == (found.ratio, *(found.interval or ()))
+
+
+@pytest.mark.parametrize("per_second", [0.0, 0.001, -0.0002])
+def test_a_steady_drift_does_not_touch_the_comparison(job: Job, per_second: float) -> None:
+    """Power that creeps up or down all the time hits all arms alike: seven passes cost 1.4 x."""
+    record = job(power=lambda seconds: WATTS * (1 + per_second * seconds))
+    found = per_token(record)
+    assert found["layered:num_groups=3"].ratio == pytest.approx(LAYERED / WHOLE, rel=2e-4)
+    assert found["whole#2"].ratio == pytest.approx(1, rel=2e-4)
+
+
+def test_a_void_window_takes_its_block_out(job: Job) -> None:
+    """One void window: kept with its code, its block left out, and said so."""
+    record = job(void=(WARM_UP_WINDOWS,))
+    arm = record.arms[0]
+    assert 7 == len(arm.metrics["joules_per_total_token"].samples)
+    assert ("fault",) == arm.windows[0].readings["total_gpu_energy_j"].reasons
+    assert ["void_windows"] == [one.code for one in arm.warnings]
+    assert 7 == len(per_token(record)["layered:num_groups=3"].samples)
+
+
+def test_without_a_valid_window_there_is_no_number(job: Job) -> None:
+    """Every window void: the metrics are absent with the code, nothing is compared."""
+    record = job(void=range(1000))
+    reading = record.arms[0].metrics["joules_per_total_token"]
+    assert (None, "absent", ("fault",)) == (reading.value, reading.validity, reading.reasons)
+    assert {("no_valid_block",)} == {one.reasons for one in per_token(record).values()}
+
+
+def test_idle_power_is_shown_apart(job: Job) -> None:
+    """60 W without work, before the first block and after the last: 30 % of 200 W."""
+    metrics = by_label(job(idle_watts=60))["whole"].metrics
+    assert pytest.approx([60, 60]) == metrics["idle_power_w"].samples
+    assert pytest.approx(0.3) == metrics["idle_share"].value
+    assert pytest.approx(WATTS) == metrics["power_w_mean"].value
+
+
+def test_a_budget_takes_blocks_away(job: Job) -> None:
+    """With 30 s in all, warm-up, idle and three blocks of 7.5 s fit; too few for an interval."""
+    record = job(campaign=Campaign(window=1, blocks=8, warm_up=0, idle=1, budget=30))
+    found = per_token(record)["layered:num_groups=3"]
+    assert 3 == len(found.samples)
+    assert (None, ("too_few_blocks",)) == (found.interval, found.reasons)
+
+
+def test_a_budget_without_room_is_refused(tmp_path: Path, job: Job) -> None:
+    """Less than one block: refused with what it takes, before anything is made."""
+    with pytest.raises(InputError, match=r"--time-budget 7 s holds no block.* take 8 s at least"):
+        job(campaign=Campaign(window=1, warm_up=0, idle=1, budget=7))
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_a_meter_nothing_runs(tmp_path: Path, job: Job) -> None:
+    """An absent meter ends it with its reason and fix, before anything is made."""
+    with pytest.raises(UnavailableError, match="no joules from fake: there is no fake; make one"):
+        job(absent=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupted_campaign_keeps_its_windows(tmp_path: Path, job: Job) -> None:
+    """Ctrl-C in the second block: the record is marked failed and holds the windows there were."""
+    with pytest.raises(KeyboardInterrupt):
+        job(engine={"fails_at": 1500})
+    record = read_record(tmp_path / "run")
+    assert ("failed", "interrupted") == (record.status, record.failure)
+    assert sum(len(arm.windows) for arm in record.arms) > 0
+
+
+def test_an_engine_that_is_not_there(job: Job) -> None:
+    """A device that is missing is found before the store is opened."""
+
+    def missing(self: object, spec: RunSpec, experiment: Experiment) -> None:
+        del self, spec, experiment
+        raise UnavailableError("device 'cuda' is not there")
+
+    with pytest.raises(UnavailableError, match="cuda"):
+        job(engine={"__init__": missing})
