@@ -25,6 +25,12 @@ class InputError(LpbenchError, ValueError):
     exit_code: ClassVar[int] = 2
 
 
+class InvalidMeasurementError(LpbenchError):
+    """The run is done, but what it measured proves nothing (exit 5)."""
+
+    exit_code: ClassVar[int] = 5
+
+
 class UnavailableError(LpbenchError):
     """The machine lacks something that was asked for (exit 77)."""
 

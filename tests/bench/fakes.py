@@ -54,6 +54,7 @@ class FakeEngine:
         """Hold what a record says of an engine."""
         del spec
         self.dtype = self.audit_dtype = "float32"
+        self.device = "cpu"
         self.num_kv_pages = 100
         self.cache_bytes = None
         self.facts: Mapping[str, Any] = {"device": "cpu"}

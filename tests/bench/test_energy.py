@@ -70,7 +70,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
         return run_energy(
             tiny_spec(folder, schedules=("whole", "layered:num_groups=3")),
             campaign,
-            lambda: FakeMeter(clock, with_idle, void=void, absent=absent, step=0.1),
+            lambda _: FakeMeter(clock, with_idle, void=void, absent=absent, step=0.1),
             lambda: RunStore(output=tmp_path / "run", json=None),
             Quiet(),
             clock=clock,

@@ -61,7 +61,7 @@ class _Turn:
 def run_energy(
     spec: RunSpec,
     campaign: Campaign,
-    find_meter: Callable[[], Meter],
+    find_meter: Callable[[str], Meter],
     open_store: Callable[[], RunStore],
     listener: Listener,
     *,
@@ -72,7 +72,7 @@ def run_energy(
     Args:
         spec: what was asked for.
         campaign: how long it is measured.
-        find_meter: gives the joule meter, once the input is known to be good.
+        find_meter: gives the joule meter of a device, such as "cuda:0".
         open_store: claims the places the record goes to.
         listener: hears how far the run is.
         clock: what waits; the host's unless told.
@@ -84,12 +84,12 @@ def run_energy(
     """
     experiment = resolve(spec)
     campaign.refuse(len(experiment.arms) + 1)
-    meter = find_meter()
+    engine = Engine(spec, experiment)
+    meter = find_meter(engine.device)
     capability = meter.probe()
     if not capability.available:
         msg = f"no joules from {meter.name}: {capability.reason}; {capability.fix}"
         raise UnavailableError(msg)
-    engine = Engine(spec, experiment)
     with open_store() as store:
         run = _Run(
             experiment=experiment,

@@ -49,6 +49,7 @@ class Engine:
             check_checkpoint(experiment.folder, experiment.shape)
         self._experiment = experiment
         self._device = pick_device(spec.device)
+        self.device = str(self._device)
         self.dtype = spec.dtype or ("bfloat16" if self._device.type == "cuda" else "float32")
         self.audit_dtype = self.dtype
         self._memory = plan_memory(

@@ -83,7 +83,10 @@ class Metered:
             duration_ms=self.seconds * 1e3,
             runs=self.runs,
             block=self.block,
-            readings=dict(self.found.readings),
+            readings={
+                name: reading.model_copy(update={"pass_": ENERGY_PASS})
+                for name, reading in self.found.readings.items()
+            },
         )
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, cast
 import typer
 
 from lpbench import __version__
-from lpbench.cli import catalogue, check, plan, traffic
+from lpbench.cli import catalogue, check, energy, plan, traffic
 from lpbench.errors import InputError, LpbenchError, RunError
 
 INTERRUPTED = 130
@@ -26,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(name="traffic")(traffic.traffic)
+app.command(name="energy")(energy.energy)
 app.command(name="plan")(plan.plan)
 app.command(name="check")(check.check)
 app.command(name="list")(catalogue.list_)

@@ -5,12 +5,13 @@ Must not know: how a table is drawn, what is in a record.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from lpbench.cli.render import console, print_table
 from lpbench.record.schema import Record
 from lpbench.record.store import RunStore, write_atomically
-from lpbench.report.traffic import finding, notes, traffic_table
+from lpbench.report.table import Table
 
 STDOUT = "-"
 
@@ -24,15 +25,17 @@ def open_store(output: Path | None, json: str | None) -> RunStore:
     return RunStore(output=output, json=Path(json) if json and json != STDOUT else None)
 
 
-def show_record(record: Record, *, json: str | None, quiet: bool) -> None:
-    """Print the table and the finding, or the record alone with `--json -`."""
+def show_record(
+    record: Record, table: Table, said: Sequence[str], *, json: str | None, quiet: bool
+) -> None:
+    """Print the table and what is said of it, or the record alone with `--json -`."""
     if json == STDOUT:
         sys.stdout.write(record.to_json())
         return
-    print_table(traffic_table(record))
+    print_table(table)
     if quiet:
         return
-    for line in (finding(record), *notes(record)):
+    for line in said:
         console().print(line)
 
 

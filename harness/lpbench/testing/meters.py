@@ -70,7 +70,7 @@ class FakeMeter:
             source="a known curve",
             validity="invalid" if void else "valid",
             reasons=("fault",) if void else (),
-            pass_="energy",  # noqa: S106 - a pass over the workload
+            pass_="",
         )
         return Measurement(
             start_ns=self._start_ns, stop_ns=stop_ns, readings={"total_gpu_energy_j": reading}

@@ -1,0 +1,128 @@
+"""The options that all runs share, declared once.
+
+Owns: their names, help and defaults on the command line, and the RunSpec they make.
+Must not know: what a command does with it.
+"""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lpbench.bench.spec import DEFAULT_MODEL, DEFAULT_SCHEDULES, DEFAULT_WORKLOAD, RunSpec
+
+Output = Annotated[
+    Path | None, typer.Option(help="The run's own folder: absent or empty.", show_default=False)
+]
+Json = Annotated[
+    str | None,
+    typer.Option(help="Write the record to this file; - for stdout.", show_default=False),
+]
+Quiet = Annotated[bool, typer.Option(help="Print the table alone.")]
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar.")]
+
+_DEFAULTS = RunSpec()
+
+
+def takes_run(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that takes the options of a run where `command` takes its `spec`.
+
+    Typer reads a command's options from its signature; the result's has those of `_run_spec`, then
+    `command`'s own.
+    """
+    shared = inspect.signature(_run_spec, eval_str=True).parameters
+    own = dict(inspect.signature(command, eval_str=True).parameters)
+    del own["spec"]
+
+    @wraps(command)
+    def run(**given: object) -> None:
+        options = {name: given.pop(name) for name in shared}
+        command(spec=_run_spec(**options), **given)  # type: ignore[arg-type]
+
+    signature = inspect.Signature([*shared.values(), *own.values()])
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    return run
+
+
+def _run_spec(
+    *,
+    model: Annotated[
+        str, typer.Option(help="Catalogue name (lpbench list models) or checkpoint folder.")
+    ] = DEFAULT_MODEL,
+    load_format: Annotated[
+        str, typer.Option(help="auto | dummy: dummy draws the weights from the seed.")
+    ] = _DEFAULTS.load_format,
+    routing: Annotated[
+        str | None,
+        typer.Option(
+            help="model | calibrated | uniform. Default: model for a checkpoint, else calibrated.",
+            show_default=False,
+        ),
+    ] = None,
+    schedule: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME[:key=value,...], repeatable; the first is the baseline.",
+            show_default=" and ".join(DEFAULT_SCHEDULES),
+        ),
+    ] = None,
+    workload: Annotated[
+        str | None,
+        typer.Option(help="Catalogue name or TOML file.", show_default=DEFAULT_WORKLOAD),
+    ] = None,
+    requests: Annotated[
+        Path | None, typer.Option(help="A requests.jsonl, one request a line.", show_default=False)
+    ] = None,
+    num_prompts: Annotated[
+        int | None,
+        typer.Option(help="Only the first N requests, or N equal ones.", show_default="all"),
+    ] = None,
+    input_len: Annotated[
+        int | None,
+        typer.Option(help="Prompt tokens of equal requests, all at once.", show_default=False),
+    ] = None,
+    output_len: Annotated[
+        int | None, typer.Option(help="Output tokens of equal requests.", show_default=False)
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(help="What carries the plans out: torch.")
+    ] = _DEFAULTS.executor,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu | cuda | cuda:N.", show_default="cuda where present"),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32 | bfloat16.", show_default="bfloat16 on cuda, float32 on cpu"),
+    ] = None,
+    max_num_seqs: Annotated[
+        int, typer.Option(help="Admitted and unfinished requests at most.")
+    ] = _DEFAULTS.max_num_seqs,
+    num_kv_pages: Annotated[
+        int | None,
+        typer.Option(help="KV pages of 16 tokens.", show_default="what the memory allows"),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Of weights, prompt ids and routing draws.")
+    ] = _DEFAULTS.seed,
+) -> RunSpec:
+    return RunSpec(
+        model=model,
+        load_format=load_format,
+        routing=routing,
+        schedules=tuple(schedule) if schedule else DEFAULT_SCHEDULES,
+        workload=workload,
+        requests=requests,
+        num_prompts=num_prompts,
+        input_len=input_len,
+        output_len=output_len,
+        executor=executor,
+        device=device,
+        dtype=dtype,
+        max_num_seqs=max_num_seqs,
+        num_kv_pages=num_kv_pages,
+        seed=seed,
+    )
