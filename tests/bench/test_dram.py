@@ -1,0 +1,146 @@
+"""The counter pass over an instrument that adds what a real one adds: constants and idle traffic.
+
+A run reads 1000 bytes of experts and 400 of the rest; with pinned experts 100 and 400. A window
+costs 77 bytes to begin, and 3 bytes a second run on all the time.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from lpbench.bench.dram import Control, cached, measure_dram, unmeasured_dram
+from lpbench.meters.meter import Capability, Measurement
+from lpbench.record.schema import Reading
+from lpbench.shape.device import Device, find_device
+from lpbench.testing.clocks import VirtualClock
+
+RUN_S, EXPERTS, PINNED, REST, WRITTEN = 0.1, 1000, 100, 400, 50
+BEGIN, IDLE_RATE = 77, 3
+
+
+class Dram:
+    """Counts what the runs add between start and stop; windows named in `void` end invalid."""
+
+    name = "dram"
+
+    def __init__(self, clock: VirtualClock, void: Sequence[int] = ()) -> None:
+        """Count from zero."""
+        self._clock = clock
+        self._void = frozenset(void)
+        self.read = self.written = self.windows = 0
+        self.runs: list[int] = []
+
+    def probe(self) -> Capability:
+        """Return that it is there."""
+        return Capability(meter=self.name, available=True)
+
+    def start(self) -> None:
+        """Begin at nothing."""
+        self.read, self.written, self._start = BEGIN, BEGIN, self._clock.now_ns()
+
+    def stop(self) -> Measurement:
+        """Return the bytes since, idle ones included."""
+        stop = self._clock.now_ns()
+        idle = IDLE_RATE * (stop - self._start) / 1e9
+        found = {"dram_bytes_read": self.read + idle, "dram_bytes_written": self.written + idle}
+        void = self.windows in self._void
+        self.windows += 1
+        readings = {
+            name: Reading(
+                value=value,
+                unit="B",
+                method="measured",
+                source=self.name,
+                validity="invalid" if void else "valid",
+                reasons=("overflow",) if void else (),
+                pass_="",
+                uncertainty=4,
+            )
+            for name, value in found.items()
+        }
+        return Measurement(start_ns=self._start, stop_ns=stop, readings=readings)
+
+
+def worker(meter: Dram, clock: VirtualClock, experts: int) -> Callable[[int], None]:
+    """Return work that reads and writes so much a run."""
+
+    def run(runs: int) -> None:
+        meter.runs.append(runs)
+        clock.sleep(runs * RUN_S)
+        meter.read += runs * (experts + REST)
+        meter.written += runs * WRITTEN
+
+    return run
+
+
+def measure(*, void: Sequence[int] = (), device: Device | None = None) -> dict[str, Reading]:
+    """Return the readings of a whole pass."""
+    clock = VirtualClock()
+    meter = Dram(clock, void)
+    control = Control(run=worker(meter, clock, PINNED), expert_bytes=PINNED)
+    found = measure_dram(
+        worker(meter, clock, EXPERTS), control, meter, seconds=RUN_S, device=device
+    )
+    assert [5, 10] * 6 == meter.runs
+    return found
+
+
+def test_constants_cancel_and_the_experts_are_left() -> None:
+    """One run's bytes, what a window costs to begin not among them; idle traffic is its own."""
+    found = measure()
+    idle = IDLE_RATE * RUN_S
+    assert pytest.approx(EXPERTS + REST + idle) == found["dram_bytes_read"].value
+    assert pytest.approx(WRITTEN + idle) == found["dram_bytes_written"].value
+    assert pytest.approx(EXPERTS) == found["expert_bytes_measured"].value
+    assert {"counters"} == {one.pass_ for one in found.values()}
+
+
+def test_uncertainty_is_that_of_all_windows_a_run() -> None:
+    """4 bytes a window: two windows over 5 runs make 1.6, two slopes 3.2."""
+    found = measure()
+    assert pytest.approx(1.6) == found["dram_bytes_read"].uncertainty
+    assert pytest.approx(3.2) == found["expert_bytes_measured"].uncertainty
+
+
+def test_a_void_window_takes_its_slope_out() -> None:
+    """The first window overflowed: two of three slopes are left, and they are valid."""
+    found = measure(void=(0,))
+    assert [2] * 3 == [len(one.samples) for one in found.values()]
+    assert {"valid"} == {one.validity for one in found.values()}
+
+
+def test_a_void_control_leaves_the_device_s_bytes() -> None:
+    """All control windows void: the bytes of the device stand, the experts' do not."""
+    found = measure(void=(2, 3, 6, 7, 10, 11))
+    assert "valid" == found["dram_bytes_read"].validity
+    experts = found["expert_bytes_measured"]
+    assert ("invalid", ("overflow",)) == (experts.validity, experts.reasons)
+
+
+def test_bytes_above_the_peak_are_impossible() -> None:
+    """15 kB/s against a peak of 10 kB/s: no such number is valid."""
+    slow = replace(find_device("h200"), memory_bandwidth=10_000)
+    found = measure(device=slow)
+    assert {("impossible_bandwidth",)} == {
+        found[name].reasons for name in ("dram_bytes_read", "expert_bytes_measured")
+    }
+
+
+@pytest.mark.parametrize(
+    ("layer_bytes", "cache_bytes", "expected"),
+    [(401, 100, "valid"), (400, 100, "invalid"), (401, None, "invalid")],
+)
+def test_expert_bytes_need_weights_beyond_the_cache(
+    layer_bytes: int, cache_bytes: int | None, expected: str
+) -> None:
+    """Four times the last-level cache is the bound; an unknown cache proves nothing."""
+    found = cached(measure(), layer_bytes=layer_bytes, cache_bytes=cache_bytes)
+    assert expected == found["expert_bytes_measured"].validity
+    assert "valid" == found["dram_bytes_read"].validity
+
+
+def test_what_was_not_measured_is_absent() -> None:
+    """A CPU has no device to count on: three absent readings with the reason."""
+    found = unmeasured_dram("no_device", source="cupti")
+    assert {(None, ("no_device",))} == {(one.value, one.reasons) for one in found.values()}
