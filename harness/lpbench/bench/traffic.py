@@ -24,6 +24,7 @@ from lpbench.bench.spec import RunSpec
 from lpbench.record.provenance import digest, environment
 from lpbench.record.schema import Arm, Audit, Caution, Record
 from lpbench.record.store import RunStore
+from lpbench.shape.device import match
 from lpbench.shape.model import DTYPE_BYTES
 
 
@@ -113,17 +114,20 @@ class _Run:
         """Run one arm of the counting pass."""
         experiment, engine = self._experiment, self._engine
         self._listener.stage(f"count {arm.label}", self._work())
+        name = engine.facts.get("device_name")
         log = self._under_way = ArmLog(
             arm,
             experiment.prompts.requests,
             experiment.shape,
             bytes_per_value=DTYPE_BYTES[engine.dtype],
+            device=match(name) if isinstance(name, str) else None,
         )
         engine.executor.start_arm(script)
         for step in self._steps(arm):
             self._store.lines("iterations.jsonl").append([log.observe(step)])
         self._store.lines("requests.jsonl").append(log.request_lines())
-        self._arms.append(log.to_record(cautions=self._cautions()))
+        no_dram = "no_device" if engine.facts["device"] == "cpu" else "not_measured"
+        self._arms.append(log.to_record(cautions=self._cautions(), no_dram=no_dram))
         self._under_way = None
         return log
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from lpbench.cli.render import console, print_table
 from lpbench.record.schema import Record
 from lpbench.record.store import RunStore, write_atomically
+from lpbench.report.ledger import ledger_tables
 from lpbench.report.traffic import finding, notes, traffic_table
 
 STDOUT = "-"
@@ -24,12 +25,13 @@ def open_store(output: Path | None, json: str | None) -> RunStore:
     return RunStore(output=output, json=Path(json) if json and json != STDOUT else None)
 
 
-def show_record(record: Record, *, json: str | None, quiet: bool) -> None:
-    """Print the table and the finding, or the record alone with `--json -`."""
+def show_record(record: Record, *, json: str | None, quiet: bool, ledger: bool) -> None:
+    """Print the table, the ledger if asked, and the finding; or the record with `--json -`."""
     if json == STDOUT:
         sys.stdout.write(record.to_json())
         return
-    print_table(traffic_table(record))
+    for table in (traffic_table(record), *(ledger_tables(record) if ledger else ())):
+        print_table(table)
     if quiet:
         return
     for line in (finding(record), *notes(record)):

@@ -80,6 +80,9 @@ def traffic(
         str | None,
         typer.Option(help="Write the record to this file; - for stdout.", show_default=False),
     ] = None,
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Print all bytes too: counted, modelled, measured.")
+    ] = False,
     quiet: Annotated[bool, typer.Option(help="Print the table alone.")] = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
 ) -> None:
@@ -112,6 +115,6 @@ def traffic(
     )
     with progress_bar(shown=not (quiet or no_progress)) as progress:
         record = run_traffic(spec, lambda: open_store(output, json), progress)
-    show_record(record, json=json, quiet=quiet)
+    show_record(record, json=json, quiet=quiet, ledger=ledger)
     if record.audit is not None and not record.audit.is_sound:
         raise typer.Exit(MEASUREMENT_INVALID)
