@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from lpbench.record.schema import Caution, Reading
 from lpbench.shape.device import Device
-from lpbench.units import BYTES, MILLISECONDS
+from lpbench.units import BYTES, MILLISECONDS, format_bytes
 
 IMPOSSIBLE = "impossible_bandwidth"
 """Code of bytes over time above the device's peak: one of the two is wrong."""
@@ -102,8 +102,8 @@ def bandwidth_cautions(
             code=IMPOSSIBLE,
             message=(
                 f"counted expert bytes over time exceed the peak of {device.name} "
-                f"({device.memory_bandwidth / 1e12:.2f} TB/s) {impossible} times: the bytes or the "
-                "times are wrong"
+                f"({format_bytes(device.memory_bandwidth)}/s) in {impossible} iterations or "
+                "windows: the bytes or the times are wrong"
             ),
         )
     ]

@@ -4,7 +4,7 @@ Owns: the words of the terms, the rounding, how many schedules stand side by sid
 Must not know: how a number was taken.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from lpbench.record.schema import Arm, Ledger, Reading, Record
 from lpbench.report.table import Table
@@ -13,6 +13,16 @@ from lpbench.units import format_bytes
 ABSENT = "-"
 ARMS_ABREAST = 4
 """So many schedules fit beside the terms in 80 columns."""
+
+WORDS: Mapping[str, str] = {
+    "experts": "experts, this routing",
+    "kv_read": "KV read",
+    "kv_written": "KV written",
+    "unmodelled_dram": "DRAM - whole passes",
+    "routing_skew": "counted - uniform",
+    "iteration_log": "counted - this routing",
+}
+"""What a term is called in the table, where its name with spaces would not do."""
 
 
 def ledger_tables(record: Record) -> tuple[Table, ...]:
@@ -51,7 +61,7 @@ def _cells(ledger: Ledger) -> Iterator[tuple[tuple[str, str], str]]:
 
 
 def _words(name: str) -> str:
-    return name.replace("_", " ").replace("kv", "KV").replace("dram", "DRAM")
+    return WORDS.get(name, name.replace("_", " "))
 
 
 def _bytes(value: float | None) -> str:
