@@ -104,7 +104,9 @@ class _Run:
         if not self._begun:
             return
         if self._under_way is not None:
-            self._arms.append(self._under_way.to_record(unfinished="arm_unfinished"))
+            self._arms.append(
+                self._under_way.to_record(unfinished="arm_unfinished", no_dram=self._no_dram)
+            )
         # The class alone: a message may name a path of this machine, which no record does.
         interrupted = isinstance(error, KeyboardInterrupt)
         failure = "interrupted" if interrupted else type(error).__name__
@@ -126,10 +128,14 @@ class _Run:
         for step in self._steps(arm):
             self._store.lines("iterations.jsonl").append([log.observe(step)])
         self._store.lines("requests.jsonl").append(log.request_lines())
-        no_dram = "no_device" if engine.facts["device"] == "cpu" else "not_measured"
-        self._arms.append(log.to_record(cautions=self._cautions(), no_dram=no_dram))
+        self._arms.append(log.to_record(cautions=self._cautions(), no_dram=self._no_dram))
         self._under_way = None
         return log
+
+    @property
+    def _no_dram(self) -> str:
+        """Why this pass has no DRAM bytes: a CPU has no counter for them."""
+        return "no_device" if self._engine.facts["device"] == "cpu" else "not_measured"
 
     def _cautions(self) -> list[Caution]:
         experiment, engine = self._experiment, self._engine

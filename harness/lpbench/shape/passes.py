@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from lpbench.plan.iteration import IterationPlan, Segment
+from lpbench.plan.iteration import IterationPlan
 from lpbench.shape.model import ModelShape
 from lpbench.shape.traffic import modelled_bytes
 
@@ -91,7 +91,6 @@ def pass_bytes(
     )
     hidden = shape.hidden_size
     kv_row = 2 * shape.num_kv_heads * shape.head_dim
-    seen = sum(_keys_seen(segment, shape, starts) for segment in segments)
     head = (shape.vocab_size + 1) * hidden if sampled else 0
     # The embedding's output, and the final norm's input and output and the head's input.
     ends = (entering + 3 * sampled) * hidden
@@ -106,24 +105,24 @@ def pass_bytes(
         dense_weights=b * layers * (shape.router_params + 2 * hidden),
         embedding=b * entering * hidden,
         head=b * head,
-        kv_read=b * seen * kv_row,
+        kv_read=b * _keys_seen(plan, shape, starts) * kv_row,
         kv_written=b * layer_rows * kv_row,
         activations=b * (layer_rows * _values_per_row(shape) + ends),
         logits=b * sampled * shape.vocab_size,
     )
 
 
-def _keys_seen(segment: Segment, shape: ModelShape, starts: Mapping[int, int]) -> int:
-    """Return the (layer, token) pairs whose keys and values a segment's rows read."""
-    blocks = [(starts[request], 1) for request in segment.decodes]
-    blocks += [
-        (starts[rows.request] + rows.tokens.start, len(rows.tokens)) for rows in segment.prompts
-    ]
-    windows = Counter(shape.windows[segment.layers.start : segment.layers.stop])
-    return sum(
-        layers * sum(_keys_of(first, rows, window) for first, rows in blocks)
-        for window, layers in windows.items()
-    )
+def _keys_seen(plan: IterationPlan, shape: ModelShape, starts: Mapping[int, int]) -> int:
+    """Return the (layer, token) pairs whose keys and values the rows of a pass read."""
+    total = 0
+    for window, count in Counter(shape.windows).items():
+        total += count * sum(_keys_of(starts[request], 1, window) for request in plan.decodes)
+    for part in plan.prefill:
+        tokens, layers = part.tile.tokens, part.tile.layers
+        first = starts[part.request] + tokens.start
+        for window in shape.windows[layers.start : layers.stop]:
+            total += _keys_of(first, len(tokens), window)
+    return total
 
 
 def _keys_of(first: int, rows: int, window: int) -> int:
