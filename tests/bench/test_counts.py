@@ -33,6 +33,7 @@ from lpbench.workload.routing import RoutingDraws
 from tests.arms import build_bench, single_thread
 from tests.checkpoints import save_gpt_oss, save_qwen3_moe
 from tests.oracle import Oracle, final_sequences
+from tests.rowwise import Row, bytes_of_pass
 
 PAGE = 16
 
@@ -157,10 +158,6 @@ class Life:
         return not self.again, self.ask.arrival, self.number
 
 
-Row = tuple[int, int, bool]
-"""Request, position, whether it is a prefill row."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Pass:
     """One iteration: its number, its rows by layer, and what is logged about it."""
@@ -171,6 +168,7 @@ class Pass:
     preempted: list[int]
     groups: int | None
     opens_batch: bool
+    sampled: int
 
 
 @dataclass(frozen=True)
@@ -220,16 +218,15 @@ class Simulation:
             where = range(part.life.first + part.start, part.life.first + part.stop)
             for layer in range(low, high):
                 rows[layer] += [(part.life.number, position, True) for position in where]
-        found = Pass(
+        return Pass(
             iteration=self.clock,
             rows=rows,
             decodes=[life.number for life in decoding],
             preempted=[life.number for life in preempted],
             groups=groups,
             opens_batch=opens and bool(self.batch),
+            sampled=self.sample(decoding, top=high == self.num_layers),
         )
-        self.sample(decoding, top=high == self.num_layers)
-        return found
 
     def decoding(self) -> list[Life]:
         """Return the running decodes in admission order."""
@@ -303,7 +300,7 @@ class Simulation:
             sizes[larger] += 1
         return [(sum(sizes[:at]), sum(sizes[: at + 1])) for at in range(groups)]
 
-    def sample(self, decoding: Sequence[Life], *, top: bool) -> None:
+    def sample(self, decoding: Sequence[Life], *, top: bool) -> int:
         """Count a token for every decode, and for every prefill that is through."""
         due = list(decoding)
         if top:
@@ -316,6 +313,7 @@ class Simulation:
             life.generated += 1
             if life.generated == life.ask.output:
                 life.state, life.pages = "finished", 0
+        return len(due)
 
 
 def simulate(asks: Sequence[Ask], rules: Rules, *, num_layers: int) -> list[Pass]:
@@ -508,6 +506,21 @@ def assert_counts_equal(passes: Sequence[Pass], logged: Logged, routing: Routing
     assert batches(passes) == logged.arm.effective_groups
 
 
+def assert_bytes_equal(
+    passes: Sequence[Pass], logged: Logged, *, shape: ModelShape, routing: Routing
+) -> None:
+    """Hold every modelled term of the ledger to a sum over rows, and its residuals to nothing."""
+    expected: Counter[str] = Counter()
+    for one in passes:
+        expected += bytes_of_pass(one.rows, shape, sampled=one.sampled, bytes_per_value=4)
+    loads = sum(len(layer.every) for one in passes for layer in distinct(one, routing))
+    expected["experts"] = routing.expert_bytes * loads
+    ledger = logged.arm.ledger
+    assert {**expected} == {term.name: term.bytes for term in ledger.modelled}
+    assert expected["experts"] == ledger.counted_bytes
+    assert 0 == {term.name: term.bytes for term in ledger.residual}["iteration_log"]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     """Compute on one thread."""
@@ -595,6 +608,7 @@ def test_counts_equal_transformers_routers(routed: ModelRouted, rules: Rules, pa
     assert (pages == POOL) == any(one.preempted for one in passes)
     assert routed.tokens == logged.tokens
     assert_counts_equal(passes, logged, routed.routing)
+    assert_bytes_equal(passes, logged, shape=routed.shape, routing=routed.routing)
 
 
 # Drawn routing, random workloads.
@@ -647,7 +661,9 @@ def check_drawn(asks: Sequence[Ask], rules: Rules, *, num_layers: int) -> list[P
     values = 3 * 16 * 8 + 2 * 8 + 16
     routing = Routing(experts=experts, num_experts=NUM_EXPERTS, expert_bytes=4 * values)
     passes = simulate(asks, rules, num_layers=num_layers)
-    assert_counts_equal(passes, run(executor, asks, shape=shape, rules=rules), routing)
+    logged = run(executor, asks, shape=shape, rules=rules)
+    assert_counts_equal(passes, logged, routing)
+    assert_bytes_equal(passes, logged, shape=shape, routing=routing)
     return passes
 
 

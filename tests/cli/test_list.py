@@ -20,6 +20,13 @@ def test_models(lpbench: CommandLine) -> None:
     assert "57.98" in found
 
 
+def test_devices(lpbench: CommandLine) -> None:
+    """The GPUs whose peaks are known."""
+    found = words(lpbench, "devices")
+    assert {"h100-sxm", "h200", "a100-80gb-sxm", "b200", "l40s", "rtx-4090"} <= found
+    assert {"3.35", "TB/s", "700", "W"} <= found
+
+
 def test_workloads(lpbench: CommandLine) -> None:
     """The built-in workload, with the number of its requests."""
     assert {"mixed", "13"} <= words(lpbench, "workloads")
@@ -37,7 +44,7 @@ def test_schedules(lpbench: CommandLine) -> None:
     } <= found
 
 
-@pytest.mark.parametrize("what", ["models", "workloads", "schedules"])
+@pytest.mark.parametrize("what", ["models", "devices", "workloads", "schedules"])
 def test_a_listing_fits_a_terminal(lpbench: CommandLine, what: str) -> None:
     """No line is wider than 80 columns, and none has escape codes."""
     out = lpbench("list", what).out

@@ -238,7 +238,7 @@ def test_every_reading_says_where_it_comes_from(mixed: Run) -> None:
 
 
 def test_the_ledger_adds_up(mixed: Run) -> None:
-    """Counted bytes are the modelled ones and the named residual."""
+    """Counted bytes are the modelled ones and the named residual, and what was logged exactly."""
     for arm in arms(mixed):
         ledger = arm.ledger
         assert ledger.counted_bytes == arm.metrics["expert_bytes"].value
@@ -246,6 +246,16 @@ def test_the_ledger_adds_up(mixed: Run) -> None:
         terms = sum(term.bytes for term in ledger.residual)
         assert ledger.counted_bytes == pytest.approx(ledger.modelled_bytes + terms)
         assert ledger.measured_bytes is None
+        modelled = {term.name: term.bytes for term in ledger.modelled}
+        lines = mixed.of(mixed.iterations, arm)
+        assert sum(line["expert_bytes"] for line in lines) == modelled["experts"]
+        assert 0 == {term.name: term.bytes for term in ledger.residual}["iteration_log"]
+        assert None is not ledger.dram_bytes
+        assert (None, "absent", ("no_device",)) == (
+            ledger.dram_bytes.value,
+            ledger.dram_bytes.validity,
+            ledger.dram_bytes.reasons,
+        )
 
 
 def test_a_window_covers_the_arm(mixed: Run) -> None:
@@ -439,6 +449,23 @@ def test_quiet_prints_the_table_alone(lpbench: CommandLine, qwen: Path) -> None:
     assert all(word in quiet.out for word in ("whole", "hybrid"))
     assert "counted from" not in " ".join(quiet.out.split())
     assert len(quiet.out.splitlines()) < len(loud.out.splitlines())
+
+
+def test_the_ledger_is_shown_when_asked(lpbench: CommandLine, qwen: Path) -> None:
+    """--ledger adds every term after the table, in 80 columns; without it nothing changes."""
+    model = ("traffic", "--model", qwen, *SMALL, "--quiet")
+    plain, asked = lpbench(*model), lpbench(*model, "--ledger")
+    assert (OK, "") == (asked.code, asked.err)
+    for word in ("ledger:", "counted", "modelled", "measured", "residual", "no_device"):
+        assert word in asked.out
+        assert word not in plain.out
+    assert 80 >= max(len(line) for line in asked.out.splitlines())
+
+
+def test_the_ledger_is_no_part_of_json(lpbench: CommandLine, qwen: Path) -> None:
+    """With `--json -` stdout stays the record alone."""
+    result = lpbench("traffic", "--model", qwen, *SMALL, "--ledger", "--json", "-")
+    assert "complete" == record_of(result.out).status
 
 
 def test_no_escape_codes_without_a_terminal(lpbench: CommandLine, qwen: Path) -> None:

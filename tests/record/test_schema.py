@@ -124,8 +124,26 @@ def test_a_record_has_the_keys_of_the_design() -> None:
         "ledger", "warnings",
     }  # fmt: skip
     assert arm == set(document["arms"][0])
-    reading = {"value", "unit", "method", "source", "validity", "reasons", "pass", "samples"}
+    reading = {
+        "value", "unit", "method", "source", "validity", "reasons", "pass", "uncertainty",
+        "samples",
+    }  # fmt: skip
     assert reading == set(document["arms"][0]["metrics"]["expert_bytes"])
+    ledger = {
+        "counted_bytes", "modelled_bytes", "measured_bytes", "modelled", "dram_bytes",
+        "reread_factor", "residual",
+    }  # fmt: skip
+    assert ledger == set(document["arms"][0]["ledger"])
+
+
+def test_a_ledger_of_experts_alone_is_read() -> None:
+    """The columns that came later are null or empty where a record does not have them."""
+    document = as_json()
+    for arm in document["arms"]:
+        for key in ("modelled", "dram_bytes", "reread_factor"):
+            del arm["ledger"][key]
+    ledger = Record.model_validate(document).arms[0].ledger
+    assert ((), None, None) == (ledger.modelled, ledger.dram_bytes, ledger.reread_factor)
 
 
 @pytest.mark.parametrize("value", [0, 2**53 + 1, 2**62 + 1, 0.1, 1e300])

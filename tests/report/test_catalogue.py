@@ -1,7 +1,8 @@
 from lpbench.plan.schedules import SCHEDULES
-from lpbench.report.catalogue import models_table, schedules_table, workloads_table
+from lpbench.report.catalogue import devices_table, models_table, schedules_table, workloads_table
 from lpbench.report.table import Table
 from lpbench.shape.catalogue import model_names
+from lpbench.shape.device import device_names
 from lpbench.workload.catalogue import workload_names
 
 
@@ -42,3 +43,11 @@ def test_schedules_are_listed_with_parameters_and_rule() -> None:
         "max_groups=16",
     ] == (rows["layered"][0].splitlines()[:4])
     assert all(rule.endswith(".") and "\n" not in rule for _, rule in rows.values())
+
+
+def test_devices_are_listed_with_their_peaks() -> None:
+    """Memory, bandwidth, cache, dense bfloat16 and power, with units."""
+    rows = by_name(devices_table())
+    assert device_names() == tuple(rows)
+    expected = ("141.00 GB", "4.80 TB/s", "62.91 MB", "989.4 TFLOP/s", "700 W")
+    assert expected == rows["h200"]

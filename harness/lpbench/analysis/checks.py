@@ -4,7 +4,14 @@ Owns: the conditions under which a number is not what it seems, and their codes.
 Must not know: how a run is made or shown.
 """
 
-from lpbench.record.schema import Caution
+from collections.abc import Mapping
+
+from lpbench.record.schema import Caution, Reading
+from lpbench.shape.device import Device
+from lpbench.units import BYTES, MILLISECONDS, format_bytes
+
+IMPOSSIBLE = "impossible_bandwidth"
+"""Code of bytes over time above the device's peak: one of the two is wrong."""
 
 CACHE_FACTOR = 4
 """Weights below so many times the last-level cache may be read from it (DESIGN.md)."""
@@ -47,3 +54,68 @@ def cache_cautions(*, expert_bytes: int, cache_bytes: int | None) -> list[Cautio
             ),
         )
     ]
+
+
+def against(reading: Reading, reason: str) -> Reading:
+    """Return the reading with a reason against it; an absent one stays absent."""
+    changes: Mapping[str, object] = {
+        "validity": "absent" if reading.value is None else "invalid",
+        "reasons": (*reading.reasons, reason),
+    }
+    return reading.model_copy(update=changes)
+
+
+def is_impossible(num_bytes: float, *, duration_ms: float, device: Device | None) -> bool:
+    """Return whether so many bytes in this time are more than the device's DRAM can move.
+
+    A device that is not known, as every CPU, has no peak to hold it to: no check.
+    """
+    return device is not None and num_bytes * 1e3 > device.memory_bandwidth * duration_ms
+
+
+def check_measured(reading: Reading, *, duration_ms: float, device: Device | None) -> Reading:
+    """Return measured DRAM bytes of a window, invalid where they are impossible."""
+    if reading.value is None or not is_impossible(
+        reading.value, duration_ms=duration_ms, device=device
+    ):
+        return reading
+    return against(reading, IMPOSSIBLE)
+
+
+def bandwidth_cautions(
+    *, impossible: int, expert_bytes: int, device: Device | None
+) -> list[Caution]:
+    """Return whether an arm's counted bytes and its times contradict each other.
+
+    Where all experts fit into `CACHE_FACTOR` times the last-level cache, it may have served them:
+    `fits_in_cache` warns of that, and nothing is impossible.
+
+    Args:
+        impossible: how many of its iterations and windows were impossible.
+        expert_bytes: bytes of all experts of the model.
+        device: what it ran on; None where it is not known.
+    """
+    if device is None or not impossible or expert_bytes <= CACHE_FACTOR * device.cache_bytes:
+        return []
+    return [
+        Caution(
+            code=IMPOSSIBLE,
+            message=(
+                f"counted expert bytes over time exceed the peak of {device.name} "
+                f"({format_bytes(device.memory_bandwidth)}/s) in {impossible} iterations or "
+                "windows: the bytes or the times are wrong"
+            ),
+        )
+    ]
+
+
+def mark_impossible(readings: Mapping[str, Reading]) -> dict[str, Reading]:
+    """Return an arm's readings, its counted bytes and measured times invalid.
+
+    Both are marked, as their quotient does not say which is wrong.
+    """
+    doubted = {("counted", BYTES), ("measured", MILLISECONDS)}
+    return {
+        name: against(one, IMPOSSIBLE) if (one.method, one.unit) in doubted else one
+        for name, one in readings.items()
+    }

@@ -8,18 +8,22 @@ Must not know: how an iteration is planned or carried out.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from pydantic import JsonValue
 
+from lpbench.analysis.checks import against, bandwidth_cautions, is_impossible, mark_impossible
+from lpbench.analysis.ledger import build_ledger, unmeasured
 from lpbench.analysis.metrics import METRICS, Times, latency_samples, summarise
 from lpbench.bench.experiment import ArmSpec
 from lpbench.bench.loop import Step
 from lpbench.meters.experts import ExpertMeter, IterationCount
 from lpbench.plan.iteration import IterationPlan
 from lpbench.plan.request import Request
-from lpbench.record.schema import Arm, Caution, Ledger, LedgerTerm, Reading, Schedule, Window
+from lpbench.record.schema import Arm, Caution, Ledger, Reading, Schedule, Window
+from lpbench.shape.device import Device
 from lpbench.shape.model import ModelShape
+from lpbench.shape.passes import PassBytes, pass_bytes
 from lpbench.shape.traffic import modelled_bytes
 
 COUNTS_PASS = "counts"  # noqa: S105 - a pass over the workload, no password
@@ -36,12 +40,17 @@ class ArmLog:
         shape: ModelShape,
         *,
         bytes_per_value: int,
+        device: Device | None = None,
     ) -> None:
-        """Start with nothing observed."""
+        """Start with nothing observed; `device` is what the arm runs on, None for an unknown one.
+
+        Bytes over time are held to the peak of a known device; without one there is no check.
+        """
         self._arm = arm
         self._requests = {request.index: request for request in requests}
         self._shape = shape
         self._bytes_per_value = bytes_per_value
+        self._device = device
         self._meter = ExpertMeter(
             num_experts=shape.num_experts,
             top_k=shape.top_k,
@@ -51,6 +60,8 @@ class ArmLog:
         self._totals: Counter[str] = Counter()
         self._groups: Counter[int] = Counter()
         self._modelled = 0.0
+        self._passes = PassBytes()
+        self._impossible = 0
         self._span_ns = (0, 0)
         self._arrived: dict[int, Step] = {}
         self._scheduled: dict[int, Step] = {}
@@ -80,8 +91,33 @@ class ArmLog:
         self._modelled += modelled_bytes(
             [plan], self._shape, bytes_per_value=self._bytes_per_value
         ).total
+        self._passes += pass_bytes(
+            plan,
+            self._shape,
+            starts=self._starts(plan),
+            sampled=len(step.settled.sampled),
+            bytes_per_value=self._bytes_per_value,
+            distinct=count.distinct,
+        )
+        self._impossible += is_impossible(
+            self._meter.bytes_of(count),
+            duration_ms=(step.stop_ns - step.start_ns) / 1e6,
+            device=self._device,
+        )
         self._stamp(step)
         return self._line(step, count, tiles)
+
+    def _starts(self, plan: IterationPlan) -> dict[int, int]:
+        """Return where the rows of a plan stand: the position of each request's token 0."""
+        starts = {}
+        for index in plan.decodes:
+            request = self._requests[index]
+            known = request.context_tokens + request.prompt_tokens + len(self.tokens[index])
+            starts[index] = known - 1
+        for part in plan.prefill:
+            again = self._preempted[part.request]
+            starts[part.request] = 0 if again else self._requests[part.request].context_tokens
+        return starts
 
     def _stamp(self, step: Step) -> None:
         self._span_ns = (self._span_ns[0] or step.start_ns, step.stop_ns)
@@ -139,19 +175,28 @@ class ArmLog:
             "tokens": list(self.tokens[index]),
         }
 
-    def to_record(self, *, cautions: Sequence[Caution] = (), unfinished: str | None = None) -> Arm:
+    def to_record(
+        self,
+        *,
+        cautions: Sequence[Caution] = (),
+        unfinished: str | None = None,
+        no_dram: str = "not_measured",
+    ) -> Arm:
         """Return the arm's part of the record.
 
         Args:
             cautions: what to know before trusting a number.
             unfinished: reason code against every reading, where the arm was cut short.
+            no_dram: reason code why DRAM bytes were not measured.
         """
         policy = self._arm.policy
         start, stop = self._span_ns
-        counted = self._meter.values()["expert_bytes"]
         readings = {**self._counted(), **self._latencies()}
+        doubts = self._doubts()
+        if doubts:
+            readings = mark_impossible(readings)
         if unfinished is not None:
-            readings = {name: _against(one, unfinished) for name, one in readings.items()}
+            readings = {name: against(one, unfinished) for name, one in readings.items()}
         return Arm(
             label=self._arm.label,
             schedule=Schedule(name=policy.name, params=dict(policy.params)),
@@ -166,13 +211,33 @@ class ArmLog:
                     duration_ms=(stop - start) / 1e6,
                 ),
             ),
-            ledger=Ledger(
-                counted_bytes=counted,
-                modelled_bytes=self._modelled,
-                residual=(LedgerTerm(name="routing_skew", bytes=(counted or 0) - self._modelled),),
-            ),
-            warnings=tuple(cautions),
+            ledger=self._ledger(unmeasured(no_dram, pass_=COUNTS_PASS)),
+            warnings=(*cautions, *doubts),
         )
+
+    def _doubts(self) -> list[Caution]:
+        start, stop = self._span_ns
+        whole = is_impossible(
+            self._expert_bytes, duration_ms=(stop - start) / 1e6, device=self._device
+        )
+        return bandwidth_cautions(
+            impossible=self._impossible + whole,
+            expert_bytes=self._shape.all_expert_bytes(self._bytes_per_value),
+            device=self._device,
+        )
+
+    def _ledger(self, absent: Reading) -> Ledger:
+        return build_ledger(
+            counted=self._expert_bytes,
+            uniform=self._modelled,
+            modelled=self._passes,
+            dram=absent,
+            experts=absent,
+        )
+
+    @property
+    def _expert_bytes(self) -> float:
+        return self._meter.values()["expert_bytes"] or 0
 
     def _counted(self) -> dict[str, Reading]:
         totals = {
@@ -236,15 +301,6 @@ def _reading(name: str, value: float | None, *, source: str) -> Reading:
         pass_=COUNTS_PASS,
         samples=() if value is None else (value,),
     )
-
-
-def _against(reading: Reading, reason: str) -> Reading:
-    validity = "absent" if reading.value is None else "invalid"
-    changes: Mapping[str, object] = {
-        "validity": validity,
-        "reasons": (*reading.reasons, reason),
-    }
-    return reading.model_copy(update=changes)
 
 
 def _tiles(plan: IterationPlan) -> list[JsonValue]:

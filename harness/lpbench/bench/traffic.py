@@ -22,6 +22,7 @@ from lpbench.bench.spec import RunSpec
 from lpbench.record.provenance import digest, environment
 from lpbench.record.schema import Arm, Audit, Caution, Record
 from lpbench.record.store import RunStore
+from lpbench.shape.device import match
 from lpbench.shape.model import DTYPE_BYTES
 
 
@@ -93,7 +94,9 @@ class _Run:
         if not self._begun:
             return
         if self._under_way is not None:
-            self._arms.append(self._under_way.to_record(unfinished="arm_unfinished"))
+            self._arms.append(
+                self._under_way.to_record(unfinished="arm_unfinished", no_dram=self._no_dram)
+            )
         # The class alone: a message may name a path of this machine, which no record does.
         interrupted = isinstance(error, KeyboardInterrupt)
         failure = "interrupted" if interrupted else type(error).__name__
@@ -103,19 +106,26 @@ class _Run:
         """Run one arm of the counting pass."""
         experiment, engine = self._experiment, self._engine
         self._listener.stage(f"count {arm.label}", self._work())
+        name = engine.facts.get("device_name")
         log = self._under_way = ArmLog(
             arm,
             experiment.prompts.requests,
             experiment.shape,
             bytes_per_value=DTYPE_BYTES[engine.dtype],
+            device=match(name) if isinstance(name, str) else None,
         )
         engine.executor.start_arm(script)
         for step in self._steps(arm):
             self._store.lines("iterations.jsonl").append([log.observe(step)])
         self._store.lines("requests.jsonl").append(log.request_lines())
-        self._arms.append(log.to_record(cautions=self._cautions()))
+        self._arms.append(log.to_record(cautions=self._cautions(), no_dram=self._no_dram))
         self._under_way = None
         return log
+
+    @property
+    def _no_dram(self) -> str:
+        """Why this pass has no DRAM bytes: a CPU has no counter for them."""
+        return "no_device" if self._engine.facts["device"] == "cpu" else "not_measured"
 
     def _cautions(self) -> list[Caution]:
         experiment, engine = self._experiment, self._engine

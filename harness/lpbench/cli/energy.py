@@ -62,7 +62,7 @@ def energy(
             progress,
         )
     show_record(
-        record, energy_table(record), (finding(record), *notes(record)), json=json, quiet=quiet
+        record, [energy_table(record)], (finding(record), *notes(record)), json=json, quiet=quiet
     )
     if all(arm.metrics["joules_per_total_token"].value is None for arm in record.arms):
         raise InvalidMeasurementError("no window is valid; each one in the record says why")

@@ -26,13 +26,14 @@ def open_store(output: Path | None, json: str | None) -> RunStore:
 
 
 def show_record(
-    record: Record, table: Table, said: Sequence[str], *, json: str | None, quiet: bool
+    record: Record, tables: Sequence[Table], said: Sequence[str], *, json: str | None, quiet: bool
 ) -> None:
-    """Print the table and what is said of it, or the record alone with `--json -`."""
+    """Print the tables and what is said of them, or the record alone with `--json -`."""
     if json == STDOUT:
         sys.stdout.write(record.to_json())
         return
-    print_table(table)
+    for table in tables:
+        print_table(table)
     if quiet:
         return
     for line in said:

@@ -1,5 +1,9 @@
 """`lpbench traffic`: the main job."""
 
+from typing import Annotated
+
+import typer
+
 from lpbench.bench.spec import RunSpec
 from lpbench.cli.options import Json, NoProgress, Output, Quiet, takes_run
 from lpbench.errors import InvalidMeasurementError
@@ -9,6 +13,9 @@ from lpbench.errors import InvalidMeasurementError
 def traffic(
     *,
     spec: RunSpec,
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Print all bytes too: counted, modelled, measured.")
+    ] = False,
     output: Output = None,
     json: Json = None,
     quiet: Quiet = False,
@@ -23,12 +30,12 @@ def traffic(
     from lpbench.bench.traffic import run_traffic
     from lpbench.cli.output import open_store, show_record
     from lpbench.cli.render import progress_bar
+    from lpbench.report.ledger import ledger_tables
     from lpbench.report.traffic import finding, notes, traffic_table
 
     with progress_bar(shown=not (quiet or no_progress)) as progress:
         record = run_traffic(spec, lambda: open_store(output, json), progress)
-    show_record(
-        record, traffic_table(record), (finding(record), *notes(record)), json=json, quiet=quiet
-    )
+    tables = [traffic_table(record), *(ledger_tables(record) if ledger else ())]
+    show_record(record, tables, (finding(record), *notes(record)), json=json, quiet=quiet)
     if record.audit is not None and not record.audit.is_sound:
         raise InvalidMeasurementError("the schedules did not compute the same; see the audit")

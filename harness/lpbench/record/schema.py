@@ -87,18 +87,38 @@ class Window(_Part):
 
 
 class LedgerTerm(_Part):
-    """A named part of the difference between two columns of the ledger."""
+    """A named part of a column of the ledger, or of the difference between two."""
 
     name: str
     bytes: Number
 
 
 class Ledger(_Part):
-    """Expert bytes counted, modelled and measured, side by side, with the residual named."""
+    """Bytes counted, modelled and measured, side by side, with the residuals named.
+
+    Attributes:
+        counted_bytes: expert bytes, from the router's decisions.
+        modelled_bytes: expert bytes, in closed form under uniform routing.
+        measured_bytes: expert bytes, by the control pass; null where not measured or not valid.
+        modelled: the arm's passes in closed form, term by term; `experts` among them is taken
+            from the distinct experts that each iteration logged: modelled for the routing that
+            happened.
+        dram_bytes: DRAM bytes measured, read and written; absent with its reason where they
+            could not be had.
+        reread_factor: `measured_bytes` over `counted_bytes`: how often the kernel fetched an
+            expert that a pass needs once.
+        residual: differences between columns, by name: `routing_skew` is counted - modelled
+            under uniform routing, `iteration_log` is counted - `experts` of `modelled` and zero
+            unless the log lost something, `unmodelled_dram` (only where measured) is `dram_bytes`
+            - all of `modelled`.
+    """
 
     counted_bytes: Number | None
     modelled_bytes: Number | None
     measured_bytes: Number | None = None
+    modelled: tuple[LedgerTerm, ...] = ()
+    dram_bytes: Reading | None = None
+    reread_factor: Reading | None = None
     residual: tuple[LedgerTerm, ...] = ()
 
 
@@ -120,7 +140,7 @@ class Arm(_Part):
         effective_groups: how many prefill batches were cut into how many layer groups.
         metrics: readings by metric name.
         windows: stretches of the run the metrics refer to.
-        ledger: the three ways to know the expert bytes.
+        ledger: the three ways to know the bytes.
         warnings: what to know before trusting a number.
     """
 

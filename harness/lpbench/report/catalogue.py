@@ -1,6 +1,6 @@
 """The catalogues as tables.
 
-Owns: what is worth knowing about a model, a workload, a schedule at a glance.
+Owns: what is worth knowing about a model, a device, a workload, a schedule at a glance.
 Must not know: how one is chosen.
 """
 
@@ -9,6 +9,7 @@ import inspect
 from lpbench.plan.schedules import SCHEDULES, parameters
 from lpbench.report.table import Table
 from lpbench.shape.catalogue import find_shape, model_names
+from lpbench.shape.device import device_names, find_device
 from lpbench.units import format_bytes
 from lpbench.workload.catalogue import find_workload, workload_names
 
@@ -32,6 +33,24 @@ def models_table() -> Table:
         columns=("model", "family", "layers", "experts/top-k", "experts bf16", "all bf16"),
         rows=tuple(rows),
         left=(0, 1),
+    )
+
+
+def devices_table() -> Table:
+    """Return the shipped devices: peaks as the vendor states them."""
+    return Table(
+        columns=("device", "memory", "bandwidth", "cache", "dense bf16", "TDP"),
+        rows=tuple(
+            (
+                one.name,
+                format_bytes(one.memory_bytes),
+                f"{format_bytes(one.memory_bandwidth)}/s",
+                format_bytes(one.cache_bytes),
+                f"{one.bf16_flops / 1e12:.1f} TFLOP/s",
+                f"{one.tdp_w:.0f} W",
+            )
+            for one in map(find_device, device_names())
+        ),
     )
 
 

@@ -4,18 +4,18 @@ Owns: one record of two arms with round numbers.
 Must not know: how a record comes about.
 """
 
+from lpbench.analysis.ledger import build_ledger, unmeasured
 from lpbench.record.schema import (
     Arm,
     ArmAudit,
     Audit,
     Comparison,
-    Ledger,
-    LedgerTerm,
     Reading,
     Record,
     Schedule,
     Window,
 )
+from lpbench.shape.passes import PassBytes
 
 _COUNTS = "counts"
 _SPEC = {
@@ -107,10 +107,12 @@ def _arm(label: str, params: dict[str, int | str], values: dict[str, float]) -> 
                 name="arm", pass_=_COUNTS, iterations=int(values["iterations"]), duration_ms=3e3
             ),
         ),
-        ledger=Ledger(
-            counted_bytes=counted,
-            modelled_bytes=modelled,
-            residual=(LedgerTerm(name="routing_skew", bytes=counted - modelled),),
+        ledger=build_ledger(
+            counted=counted,
+            uniform=modelled,
+            modelled=PassBytes(experts=counted, attention_weights=300_000_000, kv_read=50_000_000),
+            dram=unmeasured("no_device", pass_=_COUNTS),
+            experts=unmeasured("no_device", pass_=_COUNTS),
         ),
     )
 

@@ -1,0 +1,263 @@
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lpbench.plan.chunked import Chunked
+from lpbench.plan.grid import Span, Tile
+from lpbench.plan.iteration import IterationPlan, PromptTile
+from lpbench.plan.layered import Layered
+from lpbench.plan.policy import Policy, View
+from lpbench.plan.request import Progress
+from lpbench.plan.whole import Whole
+from lpbench.shape.catalogue import find_shape
+from lpbench.shape.model import ModelShape
+from lpbench.shape.passes import PassBytes, pass_bytes
+from lpbench.shape.traffic import modelled_bytes
+from tests.rowwise import Row, bytes_of_pass
+
+BF16 = 2
+EXAMPLES = settings(max_examples=60, deadline=None)
+QWEN, _ = find_shape("qwen3-30b-a3b")
+GPT_OSS, _ = find_shape("gpt-oss-20b")
+SIZES = {
+    "num_layers": 2,
+    "windows": (2, 0),
+    "hidden_size": 4,
+    "num_heads": 2,
+    "num_kv_heads": 1,
+    "head_dim": 2,
+    "num_experts": 4,
+    "top_k": 2,
+    "expert_size": 3,
+    "vocab_size": 10,
+}
+TINY = replace(QWEN, **SIZES)  # type: ignore[arg-type]
+FAMILIES = (TINY, replace(GPT_OSS, **SIZES))  # type: ignore[arg-type]
+
+
+def tile(request: int, tokens: tuple[int, int], layers: tuple[int, int]) -> PromptTile:
+    """Return a tile of half-open token and layer spans."""
+    return PromptTile(request, Tile(Span(*tokens), Span(*layers)))
+
+
+def prefill_only(*tiles: PromptTile) -> IterationPlan:
+    """Return an iteration without decodes."""
+    return IterationPlan(decodes=(), prefill=tiles)
+
+
+def test_every_term_by_hand() -> None:
+    """Two layers, the first with a window of 2; a decode at position 5, a tile in layer 0 alone.
+
+    The tile is tokens 2 to 4 behind a context of 1: positions 3, 4, 5. Values, times 2 bytes:
+    attention (8 x 4 + 4 x 4 + 2 + 2) in 2 layers; router 16 and norms 8 in 2 layers; 4 rows enter;
+    head 10 x 4 and norm 4; keys seen 2 + 4 in layer 0, 6 in layer 1, 4 values each; 5 rows written;
+    activations 5 x 124, 4 rows from the embedding, 3 for the sampled one, of 4 each; 5 experts.
+    """
+    plan = IterationPlan(decodes=(0,), prefill=(tile(1, (2, 5), (0, 1)),))
+    expected = PassBytes(
+        experts=2 * 5 * 36,
+        attention_weights=2 * 2 * 52,
+        dense_weights=2 * 2 * 24,
+        embedding=2 * 4 * 4,
+        head=2 * 44,
+        kv_read=2 * 12 * 4,
+        kv_written=2 * 5 * 4,
+        activations=2 * (5 * 124 + 7 * 4),
+        logits=2 * 10,
+    )
+    found = pass_bytes(
+        plan, TINY, starts={0: 5, 1: 1}, sampled=1, bytes_per_value=BF16, distinct=(3, 2)
+    )
+    assert expected == found
+    assert 360 + 208 + 96 + 32 + 88 + 96 + 40 + 1296 + 20 == found.total
+
+
+def test_a_pass_that_samples_nothing_reads_no_head() -> None:
+    """The head's weights are read where a token is sampled, and only there."""
+    plan = prefill_only(tile(0, (0, 3), (0, 1)))
+    found = pass_bytes(plan, TINY, starts={0: 0}, sampled=0, bytes_per_value=BF16)
+    assert (0, 0) == (found.head, found.logits)
+
+
+def test_layers_without_a_row_read_nothing() -> None:
+    """A tile alone in one of two layers reads that layer's weights, and enters nothing."""
+    plan = prefill_only(tile(0, (0, 3), (1, 2)))
+    found = pass_bytes(plan, TINY, starts={0: 0}, sampled=1, bytes_per_value=BF16)
+    assert (2 * 52, 2 * 24, 0) == (found.attention_weights, found.dense_weights, found.embedding)
+
+
+def test_experts_without_a_count_are_the_expectation() -> None:
+    """Under uniform routing, as `modelled_bytes` has it."""
+    plan = IterationPlan(decodes=(0, 1), prefill=(tile(2, (0, 3), (0, 1)),))
+    found = pass_bytes(
+        plan, TINY, starts={0: 4, 1: 4, 2: 0}, sampled=2, bytes_per_value=BF16
+    ).experts
+    assert modelled_bytes([plan], TINY, bytes_per_value=BF16).total == found
+
+
+def test_passes_add_up_term_by_term() -> None:
+    """The sum of two passes has the sum of each term; nothing at all is the neutral element."""
+    one = PassBytes(experts=1.5, kv_read=2, logits=3)
+    two = PassBytes(experts=1, kv_written=4, logits=5)
+    assert PassBytes(experts=2.5, kv_read=2, kv_written=4, logits=8) == one + two
+    assert one == one + PassBytes()
+    assert 6.5 == one.total
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch", "context", "gb"),
+    [
+        (QWEN, 1, 2048, 6.3), (QWEN, 8, 2048, 27.5), (QWEN, 32, 2048, 59.5),
+        (QWEN, 256, 2048, 112.0), (QWEN, 1, 8192, 6.9), (QWEN, 128, 8192, 163.5),
+        (GPT_OSS, 1, 2048, 7.3), (GPT_OSS, 32, 2048, 41.8), (GPT_OSS, 256, 2048, 54.3),
+        (GPT_OSS, 8, 8192, 29.2),
+    ],
+)  # fmt: skip
+def test_decode_bytes_are_the_rooflines(
+    shape: ModelShape, batch: int, context: int, gb: float
+) -> None:
+    """ENGINE.md 4, GB of one decode iteration: weights and keys read, no activations, to 0.1."""
+    plan = IterationPlan(decodes=tuple(range(batch)), prefill=())
+    found = pass_bytes(
+        plan,
+        shape,
+        starts=dict.fromkeys(range(batch), context - 1),
+        sampled=batch,
+        bytes_per_value=BF16,
+    )
+    weights = found.experts + found.attention_weights + found.dense_weights + found.head
+    assert gb == pytest.approx((weights + found.kv_read) / 1e9, abs=0.1)
+
+
+def arm_bytes(policy: Policy, shape: ModelShape, *, prompt: int, context: int = 0) -> PassBytes:
+    """Return the bytes of one prompt's prefill, alone in the engine."""
+    total = PassBytes()
+    for plan, sampled in prefill(policy, prompt, num_layers=shape.num_layers):
+        total += pass_bytes(plan, shape, starts={0: context}, sampled=sampled, bytes_per_value=BF16)
+    return total
+
+
+def prefill(policy: Policy, prompt: int, *, num_layers: int) -> Iterator[tuple[IterationPlan, int]]:
+    """Yield one prompt's iterations, and the tokens each samples."""
+    progress = Progress.start(0, prompt, num_layers=num_layers)
+    while not progress.is_done:
+        view = View(
+            num_layers=num_layers,
+            decodes=(),
+            begun=(progress,) if progress.is_begun else (),
+            queue=() if progress.is_begun else (progress,),
+            free_pages=progress.pages,
+            free_seqs=1,
+        )
+        plan = policy.plan(view)
+        progress = progress.after(plan.prefill[0].tile)
+        yield plan, int(progress.is_done)
+
+
+def test_chunks_read_keys_again_as_the_paper_says() -> None:
+    """PAPER.md 7: 16 chunks of 8192 tokens read 6.0 GB of keys and values more than layered."""
+    chunked = arm_bytes(Chunked(max_num_batched_tokens=512), QWEN, prompt=8192).kv_read
+    layered = arm_bytes(Layered(), QWEN, prompt=8192).kv_read
+    assert 6.0 == pytest.approx((chunked - layered) / 1e9, abs=0.05)
+    assert 98_304 * 8192 == layered
+
+
+@EXAMPLES
+@given(
+    prompt=st.integers(1, 60),
+    context=st.integers(0, 20),
+    groups=st.integers(1, 6),
+    chunk=st.integers(1, 30),
+    window=st.integers(0, 9),
+)
+def test_schedules_agree_where_they_must(
+    *, prompt: int, context: int, groups: int, chunk: int, window: int
+) -> None:
+    """A prompt alone: layered moves what whole moves, chunked reads no less and writes the same."""
+    shape = replace(TINY, num_layers=5, windows=(window, 0, window, 0, window))
+    whole, layered, chunked = (
+        arm_bytes(policy, shape, prompt=prompt, context=context)
+        for policy in (
+            Whole(),
+            Layered(num_groups=groups),
+            Chunked(max_num_batched_tokens=chunk),
+        )
+    )
+    assert whole.terms == pytest.approx(layered.terms)
+    alike = ("embedding", "head", "kv_written", "activations", "logits")
+    assert [whole.terms[name] for name in alike] == [chunked.terms[name] for name in alike]
+    assert all(chunked.terms[name] >= whole.terms[name] - 1e-6 for name in whole.terms)
+
+
+@EXAMPLES
+@given(
+    start=st.integers(0, 20),
+    edges=st.sets(st.integers(0, 40), min_size=2),
+    layers=st.integers(1, 2),
+    window=st.integers(0, 9),
+)
+def test_tiles_add_up(*, start: int, edges: set[int], layers: int, window: int) -> None:
+    """However a tile is cut along its tokens, what each row moves by itself stays the same."""
+    shape = replace(TINY, windows=(window, 0))
+
+    def moved(first: int, last: int) -> PassBytes:
+        plan = prefill_only(tile(0, (first, last), (0, layers)))
+        return pass_bytes(plan, shape, starts={0: start}, sampled=0, bytes_per_value=BF16)
+
+    together = moved(min(edges), max(edges))
+    parts = sum((moved(*edge) for edge in pairwise(sorted(edges))), PassBytes())
+    for name in ("kv_written", "activations", "embedding"):
+        assert together.terms[name] == parts.terms[name]
+    assert together.kv_read <= parts.kv_read
+
+
+@st.composite
+def plans(draw: st.DrawFn, *, num_layers: int) -> tuple[IterationPlan, dict[int, int]]:
+    """Draw an iteration: decodes and tiles of other requests anywhere, and where they stand."""
+    decodes = tuple(range(draw(st.integers(0, 4))))
+    tiles = []
+    for request in range(len(decodes), len(decodes) + draw(st.integers(0, 3))):
+        first, low = draw(st.integers(0, 12)), draw(st.integers(0, num_layers - 1))
+        tokens = (first, first + draw(st.integers(1, 12)))
+        tiles.append(tile(request, tokens, (low, draw(st.integers(low + 1, num_layers)))))
+    requests = range(len(decodes) + len(tiles))
+    starts = {request: draw(st.integers(0, 15)) for request in requests}
+    return IterationPlan(decodes=decodes, prefill=tuple(tiles)), starts
+
+
+def rows_of(plan: IterationPlan, starts: dict[int, int], *, num_layers: int) -> list[list[Row]]:
+    """Return the rows of each layer, one by one."""
+    rows: list[list[Row]] = []
+    for layer in range(num_layers):
+        mine: list[Row] = [(request, starts[request], False) for request in plan.decodes]
+        for part in plan.prefill:
+            tokens, layers = part.tile.tokens, part.tile.layers
+            if layers.start <= layer < layers.stop:
+                mine += [
+                    (part.request, starts[part.request] + token, True)
+                    for token in range(tokens.start, tokens.stop)
+                ]
+        rows.append(mine)
+    return rows
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), family=st.sampled_from(FAMILIES), num_layers=st.integers(1, 6))
+def test_every_term_is_the_sum_over_rows(
+    data: st.DataObject, family: ModelShape, num_layers: int
+) -> None:
+    """Closed forms and plain loops over rows give the same, with windows and without."""
+    windows = tuple(data.draw(st.integers(0, 7)) for _ in range(num_layers))
+    shape = replace(family, num_layers=num_layers, windows=windows)
+    plan, starts = data.draw(plans(num_layers=num_layers))
+    sampled = data.draw(st.integers(0, len(starts)))
+    found = pass_bytes(plan, shape, starts=starts, sampled=sampled, bytes_per_value=4)
+    expected = bytes_of_pass(
+        rows_of(plan, starts, num_layers=num_layers), shape, sampled=sampled, bytes_per_value=4
+    )
+    for name in found.terms.keys() - {"experts"}:
+        assert expected[name] == found.terms[name], name
