@@ -1,5 +1,11 @@
+from lpbench.meters.catalogue import METERS
 from lpbench.plan.schedules import SCHEDULES
-from lpbench.report.catalogue import models_table, schedules_table, workloads_table
+from lpbench.report.catalogue import (
+    meters_table,
+    models_table,
+    schedules_table,
+    workloads_table,
+)
 from lpbench.report.table import Table
 from lpbench.shape.catalogue import model_names
 from lpbench.workload.catalogue import workload_names
@@ -42,3 +48,10 @@ def test_schedules_are_listed_with_parameters_and_rule() -> None:
         "max_groups=16",
     ] == (rows["layered"][0].splitlines()[:4])
     assert all(rule.endswith(".") and "\n" not in rule for _, rule in rows.values())
+
+
+def test_meters_are_listed_with_their_method() -> None:
+    """Whether it counts or measures, and what."""
+    rows = by_name(meters_table())
+    assert METERS.names() == tuple(rows)
+    assert ("counted", "expert weights, from the router's decisions") == rows["experts"]

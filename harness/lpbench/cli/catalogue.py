@@ -6,17 +6,27 @@ import typer
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="models | workloads | schedules")],
+    what: Annotated[str, typer.Argument(help="models | workloads | schedules | meters")],
 ) -> None:
-    """List what is known by name: models, workloads, schedules."""
+    """List what is known by name: models, workloads, schedules, meters."""
     from lpbench.cli.render import print_table
     from lpbench.errors import InputError
     from lpbench.registry import Registry
-    from lpbench.report.catalogue import models_table, schedules_table, workloads_table
+    from lpbench.report.catalogue import (
+        meters_table,
+        models_table,
+        schedules_table,
+        workloads_table,
+    )
 
     tables = Registry(
         "catalogue",
-        {"models": models_table, "workloads": workloads_table, "schedules": schedules_table},
+        {
+            "models": models_table,
+            "workloads": workloads_table,
+            "schedules": schedules_table,
+            "meters": meters_table,
+        },
         error=InputError,
     )
     print_table(tables.get(what)())
