@@ -279,6 +279,14 @@ def test_it_runs_where_little_is_installed(arguments: tuple[str, ...]) -> None:
     assert OK == result.code, result.err
 
 
+def test_a_command_that_needs_more_sends_to_the_doctor() -> None:
+    """Where a package is missing, exit code 77 and one line that names it."""
+    result = finish(start("traffic", program=("-c", WITHOUT)))
+    assert (UNAVAILABLE, "") == (result.code, result.out)
+    assert "package 'numpy' is not installed" in (line := one_line(result.err))
+    assert "lpbench doctor" in line
+
+
 def test_several_absent_meters_make_one_line() -> None:
     """Each is named once, with its reason and fix."""
     found = doctor.diagnose()

@@ -12,7 +12,7 @@ import typer
 
 from lpbench import __version__
 from lpbench.cli import catalogue, check, doctor, plan, traffic
-from lpbench.errors import InputError, LpbenchError, RunError
+from lpbench.errors import InputError, LpbenchError, RunError, UnavailableError
 
 INTERRUPTED = 130
 _USAGE_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[1])
@@ -53,6 +53,12 @@ def main() -> None:
         sys.stdout.flush()
     except LpbenchError as error:
         code = _say(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in {"", "lpbench"}:
+            raise
+        missing = f"package {package!r} is not installed; lpbench doctor says what to do about it"
+        code = _say(missing, UnavailableError.exit_code)
     except BrokenPipeError:
         code = _nowhere_to_write()
     except OSError as error:
