@@ -75,6 +75,13 @@ def examples(session: nox.Session) -> None:
 
 
 @nox.session
+def wheelhouse(session: nox.Session) -> None:
+    """Gather wheels for a node without a network: `-- --python 3.12 --without torch,numpy`."""
+    install(session, "build")
+    session.run("python", "tools/wheelhouse.py", *session.posargs)
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build sdist and wheel; the wheel, alone outside the checkout, must do the main job."""
     install(session, "build")

@@ -44,7 +44,12 @@ def test_schedules(lpbench: CommandLine) -> None:
     } <= found
 
 
-@pytest.mark.parametrize("what", ["models", "devices", "workloads", "schedules"])
+def test_meters(lpbench: CommandLine) -> None:
+    """Every meter, with the method of its readings."""
+    assert {"experts", "counted", "rapl", "measured"} <= words(lpbench, "meters")
+
+
+@pytest.mark.parametrize("what", ["models", "devices", "workloads", "schedules", "meters"])
 def test_a_listing_fits_a_terminal(lpbench: CommandLine, what: str) -> None:
     """No line is wider than 80 columns, and none has escape codes."""
     out = lpbench("list", what).out

@@ -8,7 +8,7 @@ from lpbench import __version__
 from lpbench.testing.records import example_record
 from tests.cli.command import OK, CommandLine, finish, run, start
 
-COMMANDS = ("traffic", "plan", "check", "list")
+COMMANDS = ("traffic", "plan", "check", "doctor", "list")
 HEAVY = {"torch", "transformers", "tokenizers", "safetensors", "pandas", "scipy"}
 
 SCRIPT = """
@@ -35,7 +35,7 @@ def imported(*arguments: str | Path) -> set[str]:
         ("--version",),
         *((name, "--help") for name in COMMANDS),
         ("plan", "--json", "-"),
-        *(("list", what) for what in ("models", "workloads", "schedules")),
+        *(("list", what) for what in ("models", "workloads", "schedules", "meters")),
     ],
     ids=" ".join,
 )

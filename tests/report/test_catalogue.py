@@ -1,5 +1,12 @@
+from lpbench.meters.catalogue import METERS
 from lpbench.plan.schedules import SCHEDULES
-from lpbench.report.catalogue import devices_table, models_table, schedules_table, workloads_table
+from lpbench.report.catalogue import (
+    devices_table,
+    meters_table,
+    models_table,
+    schedules_table,
+    workloads_table,
+)
 from lpbench.report.table import Table
 from lpbench.shape.catalogue import model_names
 from lpbench.shape.device import device_names
@@ -51,3 +58,10 @@ def test_devices_are_listed_with_their_peaks() -> None:
     assert device_names() == tuple(rows)
     expected = ("141.00 GB", "4.80 TB/s", "62.91 MB", "989.4 TFLOP/s", "700 W")
     assert expected == rows["h200"]
+
+
+def test_meters_are_listed_with_their_method() -> None:
+    """Whether it counts or measures, and what."""
+    rows = by_name(meters_table())
+    assert METERS.names() == tuple(rows)
+    assert ("counted", "expert weights, from the router's decisions") == rows["experts"]

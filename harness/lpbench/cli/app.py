@@ -11,8 +11,8 @@ from typing import Annotated, cast
 import typer
 
 from lpbench import __version__
-from lpbench.cli import catalogue, check, energy, plan, traffic
-from lpbench.errors import InputError, LpbenchError, RunError
+from lpbench.cli import catalogue, check, doctor, energy, plan, traffic
+from lpbench.errors import InputError, LpbenchError, RunError, UnavailableError
 
 INTERRUPTED = 130
 _USAGE_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[1])
@@ -29,6 +29,7 @@ app.command(name="traffic")(traffic.traffic)
 app.command(name="energy")(energy.energy)
 app.command(name="plan")(plan.plan)
 app.command(name="check")(check.check)
+app.command(name="doctor")(doctor.doctor)
 app.command(name="list")(catalogue.list_)
 
 
@@ -53,6 +54,12 @@ def main() -> None:
         sys.stdout.flush()
     except LpbenchError as error:
         code = _say(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in {"", "lpbench"}:
+            raise
+        missing = f"package {package!r} is not installed; lpbench doctor says what to do about it"
+        code = _say(missing, UnavailableError.exit_code)
     except BrokenPipeError:
         code = _nowhere_to_write()
     except OSError as error:

@@ -6,14 +6,15 @@ import typer
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="models | devices | workloads | schedules")],
+    what: Annotated[str, typer.Argument(help="models | devices | workloads | schedules | meters")],
 ) -> None:
-    """List what is known by name: models, devices, workloads, schedules."""
+    """List what is known by name: models, devices, workloads, schedules, meters."""
     from lpbench.cli.render import print_table
     from lpbench.errors import InputError
     from lpbench.registry import Registry
     from lpbench.report.catalogue import (
         devices_table,
+        meters_table,
         models_table,
         schedules_table,
         workloads_table,
@@ -26,6 +27,7 @@ def list_(
             "devices": devices_table,
             "workloads": workloads_table,
             "schedules": schedules_table,
+            "meters": meters_table,
         },
         error=InputError,
     )

@@ -51,7 +51,8 @@ def energy(
     chosen = _choose(meter or [])
 
     def find_meter(device: str) -> Meter:
-        return build_meter(chosen or JOULE_METERS[device.partition(":")[0]], device=device)
+        kind, _, index = device.partition(":")
+        return build_meter(chosen or JOULE_METERS[kind], gpu=int(index or 0))
 
     with progress_bar(shown=not (quiet or no_progress)) as progress:
         record = run_energy(

@@ -30,21 +30,23 @@ def environment(facts: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu_model(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "cpu": cpu_model(),
+        "packages": {name: found for name in PACKAGES if (found := installed_version(name))},
         "revision": _revision(),
         **facts,
     }
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed distribution; None where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
         return None
 
 
-def _cpu_model() -> str | None:
+def cpu_model() -> str | None:
+    """Return the processor's name; None where the system does not say."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

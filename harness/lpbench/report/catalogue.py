@@ -1,11 +1,12 @@
 """The catalogues as tables.
 
-Owns: what is worth knowing about a model, a device, a workload, a schedule at a glance.
+Owns: what is worth knowing about a model, device, workload, schedule or meter at a glance.
 Must not know: how one is chosen.
 """
 
 import inspect
 
+from lpbench.meters.catalogue import METERS
 from lpbench.plan.schedules import SCHEDULES, parameters
 from lpbench.report.table import Table
 from lpbench.shape.catalogue import find_shape, model_names
@@ -74,6 +75,16 @@ def schedules_table() -> Table:
         rows.append((name, listed, (inspect.getdoc(build) or "").splitlines()[0]))
     return Table(
         title="", columns=("schedule", "parameters", "rule"), rows=tuple(rows), left=(0, 1, 2)
+    )
+
+
+def meters_table() -> Table:
+    """Return the meters, the method of their readings and what they read."""
+    found = [(name, METERS.get(name)) for name in METERS.names()]
+    return Table(
+        columns=("meter", "method", "reads"),
+        rows=tuple((name, meter.method, meter.reads) for name, meter in found),
+        left=(0, 1, 2),
     )
 
 
