@@ -142,5 +142,5 @@ def test_expert_bytes_need_weights_beyond_the_cache(
 
 def test_what_was_not_measured_is_absent() -> None:
     """A CPU has no device to count on: three absent readings with the reason."""
-    found = unmeasured_dram("no_device", source="cupti")
+    found = unmeasured_dram("no_device")
     assert {(None, ("no_device",))} == {(one.value, one.reasons) for one in found.values()}

@@ -13,24 +13,7 @@ from collections.abc import Mapping
 
 from lpbench.record.schema import Ledger, LedgerTerm, Reading
 from lpbench.shape.passes import PassBytes
-from lpbench.units import BYTES, RATIO
-
-CUPTI = "cupti"
-"""Source of measured DRAM bytes."""
-
-
-def unmeasured(reason: str, *, pass_: str) -> Reading:
-    """Return the reading of DRAM bytes that nobody measured: absent, with the reason's code."""
-    return Reading(
-        value=None,
-        unit=BYTES,
-        method="measured",
-        source=CUPTI,
-        validity="absent",
-        reasons=(reason,),
-        pass_=pass_,
-    )
-
+from lpbench.units import RATIO
 
 def build_ledger(
     *, counted: float, uniform: float, modelled: PassBytes, dram: Reading, experts: Reading

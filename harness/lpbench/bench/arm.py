@@ -8,13 +8,14 @@ Must not know: how an iteration is planned or carried out.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
 from lpbench.analysis.checks import against, bandwidth_cautions, is_impossible, mark_impossible
-from lpbench.analysis.ledger import build_ledger, unmeasured
+from lpbench.analysis.ledger import build_ledger
 from lpbench.analysis.metrics import METRICS, Times, latency_samples, summarise
+from lpbench.bench.dram import EXPERTS, all_dram, unmeasured_dram
 from lpbench.bench.experiment import ArmSpec
 from lpbench.bench.loop import Step
 from lpbench.meters.experts import ExpertMeter, IterationCount
@@ -85,6 +86,7 @@ class ArmLog:
             prefill_rows=sum(_new_rows(plan)),
             decode_rows=len(plan.decodes),
             preemptions=len(step.preempted),
+            layer_passes=sum(1 for distinct in count.distinct if distinct),
         )
         if plan.num_groups is not None and plan.prefill[0].tile.layers.start == 0:
             self._groups[plan.num_groups] += 1
@@ -180,18 +182,19 @@ class ArmLog:
         *,
         cautions: Sequence[Caution] = (),
         unfinished: str | None = None,
-        no_dram: str = "not_measured",
+        dram: Mapping[str, Reading] | None = None,
     ) -> Arm:
         """Return the arm's part of the record.
 
         Args:
             cautions: what to know before trusting a number.
             unfinished: reason code against every reading, where the arm was cut short.
-            no_dram: reason code why DRAM bytes were not measured.
+            dram: the readings of the counter pass, by name; None where there was none.
         """
         policy = self._arm.policy
         start, stop = self._span_ns
-        readings = {**self._counted(), **self._latencies()}
+        dram = dram or unmeasured_dram("not_measured")
+        readings = {**self._counted(), **self._latencies(), **dram}
         doubts = self._doubts()
         if doubts:
             readings = mark_impossible(readings)
@@ -211,7 +214,7 @@ class ArmLog:
                     duration_ms=(stop - start) / 1e6,
                 ),
             ),
-            ledger=self._ledger(unmeasured(no_dram, pass_=COUNTS_PASS)),
+            ledger=self._ledger(dram),
             warnings=(*cautions, *doubts),
         )
 
@@ -226,14 +229,26 @@ class ArmLog:
             device=self._device,
         )
 
-    def _ledger(self, absent: Reading) -> Ledger:
+    def _ledger(self, dram: Mapping[str, Reading]) -> Ledger:
         return build_ledger(
             counted=self._expert_bytes,
             uniform=self._modelled,
             modelled=self._passes,
-            dram=absent,
-            experts=absent,
+            dram=all_dram(dram),
+            experts=dram[EXPERTS],
         )
+
+    @property
+    def pinned_bytes(self) -> int:
+        """Expert bytes of the same plans with every row sent to the same k experts."""
+        shape = self._shape
+        loads = shape.top_k * self._totals["layer_passes"]
+        return shape.expert_bytes(self._bytes_per_value) * loads
+
+    @property
+    def seconds(self) -> float:
+        """How long the arm took."""
+        return (self._span_ns[1] - self._span_ns[0]) / 1e9
 
     @property
     def _expert_bytes(self) -> float:

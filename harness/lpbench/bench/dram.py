@@ -75,18 +75,24 @@ def measure_dram(
     return {name: _median(found) for name, found in slopes.items()}
 
 
-def unmeasured_dram(reason: str, *, source: str) -> dict[str, Reading]:
+def unmeasured_dram(reason: str) -> dict[str, Reading]:
     """Return the readings of a pass that could not be: absent, with the reason's code."""
     absent = Reading(
         value=None,
         unit=BYTES,
         method="measured",
-        source=source,
+        source="cupti",
         validity="absent",
         reasons=(reason,),
         pass_=COUNTERS_PASS,
     )
     return dict.fromkeys((READ, WRITTEN, EXPERTS), absent)
+
+
+def all_dram(readings: Mapping[str, Reading]) -> Reading:
+    """Return what was read and written together."""
+    both = _combined(readings[READ], readings[WRITTEN], lambda read, written: read + written)
+    return both.model_copy(update={"samples": ()})
 
 
 def cached(
@@ -130,11 +136,11 @@ def _slope(once: Reading, twice: Reading, *, runs: int) -> Reading:
 
 def _difference(mine: Reading, pinned: Reading, *, known: int) -> Reading:
     """Return the expert bytes from a run's slope and its control's."""
-    return _combined(mine, pinned, lambda run, control: known + run - control, scale=1)
+    return _combined(mine, pinned, lambda run, control: known + run - control)
 
 
 def _combined(
-    first: Reading, second: Reading, formula: Callable[[float, float], float], *, scale: float
+    first: Reading, second: Reading, formula: Callable[[float, float], float], *, scale: float = 1
 ) -> Reading:
     """Return a reading made of two: as valid as both, its uncertainty their sum, scaled."""
     reasons = tuple(dict.fromkeys((*first.reasons, *second.reasons)))

@@ -36,23 +36,44 @@ class Listener(Protocol):
         """So much of the current part is done."""
 
 
-def run_traffic(spec: RunSpec, open_store: Callable[[], RunStore], listener: Listener) -> Record:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """Where the bytes of the counter pass come from.
+
+    Attributes:
+        find: gives the meter of a device such as "cuda:0"; None for one that has no counters.
+        required: a run without them is refused.
+    """
+
+    find: Callable[[str], Meter | None] = lambda _: None
+    required: bool = False
+
+
+def run_traffic(
+    spec: RunSpec,
+    open_store: Callable[[], RunStore],
+    listener: Listener,
+    counters: Counters | None = None,
+) -> Record:
     """Run the job and return its record, which is also stored.
 
     Args:
         spec: what was asked for.
         open_store: claims the places the record goes to, once the input is known to be good.
         listener: hears how far the run is.
+        counters: what measures DRAM bytes; None for no counter pass.
 
     Raises:
         InputError: the input cannot run.
-        UnavailableError: the device is not there.
+        UnavailableError: the device is not there, or required counters are not.
         RunError: a schedule broke a rule, or the disk is full.
     """
     experiment = resolve(spec)
     engine = Engine(spec, experiment)
+    meter, no_dram = _find_counters(counters or Counters(), engine.device)
     with open_store() as store:
         run = _Run(experiment, engine, store, listener)
+        run.meter, run.no_dram = meter, no_dram
         try:
             return run.go()
         except BaseException as error:
