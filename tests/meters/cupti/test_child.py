@@ -13,12 +13,14 @@ import pytest
 from lpbench.meters.cupti.child import FOLDER_VARIABLE, ChildSampler
 from lpbench.meters.cupti.fault import SETUP, SamplerError
 from lpbench.meters.cupti.names import BESIDE
+from lpbench.meters.cupti.permission import Permission
 from lpbench.testing.cupti import Fault, build_cupti_double
 
 READ = (0, 0, 4096, 8192, 1024, 0, 0)
 WRITTEN = (0, 0, 512, 0, 256, 0, 0)
 
 OPENING = {
+    "broken_import": "not_set_up",
     "no_libcuda": "no_libcuda",
     "permission_denied": "permission_denied",
     "hardware_busy": "hardware_busy",
@@ -128,6 +130,13 @@ def test_a_fault_at_opening_is_a_code_and_leaves_no_child(sampler: Opened, fault
     assert 1 == len(str(caught.value).splitlines())
     assert caught.value.fix
     assert child._child is None
+
+
+def test_a_denial_names_the_remedy_of_this_machine(sampler: Opened) -> None:
+    """Not a general hint: what the driver and the container here call for."""
+    with pytest.raises(SamplerError) as caught:
+        sampler("permission_denied").open()
+    assert Permission.read().remedy() == caught.value.fix
 
 
 def test_every_fault_of_the_double_is_tested() -> None:

@@ -8,32 +8,13 @@ from pydantic import JsonValue
 
 from lpbench.meters.cupti.child import FOLDER_VARIABLE
 from lpbench.meters.cupti.fault import SamplerError
-from lpbench.meters.cupti.meter import GAP_INTERVALS, CuptiMeter
+from lpbench.meters.cupti.meter import CuptiMeter
 from lpbench.meters.cupti.samples import DramSamples
 from lpbench.meters.meter import Meter
 from lpbench.testing.cupti import build_cupti_double
-from lpbench.testing.replay import ReplaySampler
+from tests.meters.cupti.stopped import MS, WORK, StoppedClock, meter, series
 
-MS = 1_000_000
-WORK = (3_000_000.0, 1_000_000.0, 2_000_000.0)
 NAMES = ("dram_bytes_read", "dram_bytes_written")
-
-
-class StoppedClock:
-    """A clock that only moves when somebody waits on it."""
-
-    def __init__(self) -> None:
-        self.monotonic_ns = 0
-        self.realtime_ns = 1_795_000_000_000_000_000
-
-    def now_ns(self) -> int:
-        """Return monotonic time."""
-        return self.monotonic_ns
-
-    def sleep(self, seconds: float) -> None:
-        """Move both times on."""
-        self.monotonic_ns += round(seconds * 1e9)
-        self.realtime_ns += round(seconds * 1e9)
 
 
 class BrokenSampler:
@@ -64,23 +45,6 @@ class BrokenSampler:
     def close(self) -> None:
         """Count."""
         self.closed += 1
-
-
-def series(work: tuple[float, ...] = WORK, *, idle: int = 2 * GAP_INTERVALS) -> DramSamples:
-    """Return samples of 1 ms with `idle` empty ones on either side of the work."""
-    counts = np.array([0.0] * idle + list(work) + [0.0] * idle)
-    starts = MS * np.arange(len(counts), dtype=np.int64)
-    return DramSamples(start_ns=starts, end_ns=starts + MS, read=counts, written=counts / 4)
-
-
-def meter(samples: DramSamples, clock: StoppedClock) -> CuptiMeter:
-    """Return a meter that replays a series on a stopped clock."""
-
-    def realtime() -> int:
-        return clock.realtime_ns
-
-    sampler = ReplaySampler(samples, realtime_ns=realtime)
-    return CuptiMeter(sampler, clock=clock, realtime_ns=realtime)
 
 
 def test_a_window_is_read_between_its_gaps() -> None:

@@ -11,7 +11,6 @@ from lpbench.meters.cupti.samples import (
     DramSamples,
     WindowBytes,
     join,
-    repetition_bytes,
     window_bytes,
 )
 
@@ -202,35 +201,6 @@ def test_the_first_sample_does_not_matter_behind_a_gap(
     samples.read[0] = outlier
     assert expected == without
     assert expected == window_bytes(samples, **edges)
-
-
-@given(
-    repetition=st.lists(busy_bytes, min_size=1, max_size=4),
-    constant=st.lists(busy_bytes, max_size=3),
-    count=st.integers(1, 5),
-    idle=st.integers(0, 900),
-    later_idle=st.integers(0, 900),
-)
-def test_the_slope_cancels_constants_and_idle_rates(
-    *, repetition: list[int], constant: list[int], count: int, idle: int, later_idle: int
-) -> None:
-    """Property: start-up work of any size and idle rates of any two sizes leave no trace."""
-    once = measured(series(constant + repetition * count, idle=idle))
-    twice = measured(series(constant + repetition * 2 * count, idle=later_idle))
-    found = repetition_bytes(once=once, twice=twice, repetitions=count)
-    assert () == found.reasons
-    assert pytest.approx(sum(repetition)) == found.read
-    assert pytest.approx(sum(repetition) / 2) == found.written
-
-
-def test_a_slope_keeps_both_windows_reasons_and_uncertainty() -> None:
-    """A rejected window spoils the slope; what is not known adds up, over N repetitions."""
-    once = measured(replace(series([4_000_000]), overflow=True))
-    uneven = series([4_000_000] * 3)
-    uneven.read[-PAD:] += 100
-    found = repetition_bytes(once=once, twice=measured(uneven), repetitions=2)
-    assert ("overflow",) == found.reasons
-    assert pytest.approx(50 * 7 / 2) == found.read_uncertainty
 
 
 def test_time_stamps_of_today_keep_their_nanoseconds() -> None:

@@ -40,6 +40,9 @@ STATUS = {
 }
 """Codes by CUptiResult (cupti_result.h); every other one is `cupti_error`."""
 
+FOLDER = Path(os.environ.get("PYTHONPATH", os.curdir))
+"""Where cupti-python and what it needs were put."""
+
 COUNTER_DATA_FULL = 1
 """CUpti_PmSampling_DecodeStopReason: records are left in the hardware buffer."""
 
@@ -63,6 +66,8 @@ def vendor(**codes: str) -> Iterator[None]:
         if status is not None:
             code = STATUS.get(int(status), "cupti_error")
             text = f"status {int(status)} {text}"
+        elif "libcuda.so" in text:
+            code = "no_libcuda"
         elif "nvperf" in text:
             code = "no_nvperf"
         else:
@@ -231,24 +236,17 @@ class Decoding:
 
 
 def load() -> Any:  # noqa: ANN401 - the vendor's package
-    """Import cupti, or say what is missing."""
-    try:
+    """Import cupti, or say what is missing.
+
+    The folder's own libcupti is loaded ahead: another one that stands in the interpreter's
+    environment, such as torch's, would be found first and be too old.
+    """
+    for path in sorted(FOLDER.glob("nvidia/cu*/lib/libcupti.so.*")):
+        with vendor(OSError="not_set_up"):
+            ctypes.CDLL(str(path))
+    with vendor(ImportError="not_set_up", ModuleNotFoundError="not_set_up"):
         import cupti  # type: ignore[import-not-found] # noqa: PLC0415 - its failure is an answer
-    except Exception as error:
-        message = f"{type(error).__name__}: {error}"
-        if "libcuda" in message or not has_libcuda():
-            raise Fault("no_libcuda", f"libcuda.so.1 cannot be loaded ({message})") from error
-        raise Fault("not_set_up", f"cupti cannot be imported ({message})") from error
     return cupti
-
-
-def has_libcuda() -> bool:
-    """Return whether the driver's library is there."""
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return True
 
 
 def retain_context(device: int) -> None:
@@ -276,14 +274,12 @@ def loaded() -> dict[str, Any]:
         "nvidia_cuda_cupti": installed("nvidia-cuda-cupti"),
         "libcupti": None,
         "libcupti_in_folder": None,
-        "cuda_driver": None,
+        "cuda_driver": call_for_version("libcuda.so.1", "cuDriverGetVersion"),
     }
     paths = mapped("libcupti.so")
     if paths:
         found["libcupti"] = call_for_version(paths[0], "cuptiGetVersion")
-        found["libcupti_in_folder"] = paths[0].startswith(os.environ.get("PYTHONPATH", "\0"))
-    if has_libcuda():
-        found["cuda_driver"] = call_for_version("libcuda.so.1", "cuDriverGetVersion")
+        found["libcupti_in_folder"] = Path(paths[0]).is_relative_to(FOLDER.resolve())
     return found
 
 

@@ -1,12 +1,11 @@
-"""From samples to bytes: windows between idle gaps, and the slope that cancels what is constant.
+"""From samples to bytes: sums over windows that are bracketed by idle gaps.
 
 Owns: the sampler protocol, the series, the sums and every reason not to trust them.
 Must not know: CUPTI, processes, what the device was doing.
 
 A window's edges must lie in idle gaps, so that no sample needs to be split. With b(i) the bytes
 of sample i, D the time the window's samples span and r the rate in the gaps, the work moved
-sum b(i) - r * D bytes. Windows of N and of 2N repetitions leave (B(2N) - B(N)) / N bytes a
-repetition, free of start-up, write-back and whatever else comes once a window.
+sum b(i) - r * D bytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -113,17 +112,6 @@ class WindowBytes:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepetitionBytes:
-    """What one repetition of the work moved, in bytes; `reasons` as in `WindowBytes`."""
-
-    read: float
-    written: float
-    read_uncertainty: float
-    written_uncertainty: float
-    reasons: tuple[str, ...]
-
-
 def join(parts: Sequence[DramSamples]) -> DramSamples:
     """Return one series from consecutive ones with the same metrics beside."""
     return DramSamples(
@@ -182,18 +170,6 @@ def window_bytes(samples: DramSamples, *, start_ns: int, stop_ns: int) -> Window
         written=_traffic(samples.written, seconds, inside=inside, gaps=gaps),
         duration_s=float(seconds[inside].sum()),
         reasons=reasons,
-    )
-
-
-def repetition_bytes(*, once: WindowBytes, twice: WindowBytes, repetitions: int) -> RepetitionBytes:
-    """Return the slope between a window of N = `repetitions` and one of 2N."""
-    assert repetitions > 0, repetitions
-    return RepetitionBytes(
-        read=(twice.read.bytes - once.read.bytes) / repetitions,
-        written=(twice.written.bytes - once.written.bytes) / repetitions,
-        read_uncertainty=(twice.read.uncertainty + once.read.uncertainty) / repetitions,
-        written_uncertainty=(twice.written.uncertainty + once.written.uncertainty) / repetitions,
-        reasons=tuple(dict.fromkeys(once.reasons + twice.reasons)),
     )
 
 

@@ -16,8 +16,9 @@ from typing import Literal
 MODULES = ("cupti", "pm_sampling", "profiler_host")
 
 Fault = Literal[
-    "no_libcuda",  # importing fails
-    "permission_denied",  # enable raises
+    "broken_import",  # a package that cupti needs is missing
+    "no_libcuda",  # enable raises
+    "permission_denied",
     "hardware_busy",
     "already_enabled",
     "no_nvperf",

@@ -16,8 +16,8 @@ SCRIPT: Mapping[str, Any] = (
     json.loads(_SCRIPT.read_text(encoding="utf-8")) if _SCRIPT.exists() else {"fault": None}
 )
 
-if SCRIPT["fault"] == "no_libcuda":
-    raise RuntimeError("Failed to dlopen libcuda.so.1")
+if SCRIPT["fault"] == "broken_import":
+    raise ModuleNotFoundError("No module named 'elftools'")
 
 DEVICE_GET_CHIP_NAME_PARAMS_STRUCT_SIZE = 32
 
@@ -37,6 +37,10 @@ class cuptiError(Exception):  # noqa: N801 - the vendor's name
     def __init__(self, status: int) -> None:
         super().__init__(f"{Result(status).name}")
         self.status = status
+
+
+class NotSupportedError(RuntimeError):
+    """There is no driver; the vendor has it in a module of its own."""
 
 
 class PmSamplingDecodeStopReason(enum.IntEnum):

@@ -61,7 +61,9 @@ class Collector:
 
     def enable(self) -> None:
         """Take hold of the counters."""
-        _fail_to_enable(binding.SCRIPT["fault"], self._device_index)
+        refusal = _refusal(binding.SCRIPT["fault"], self._device_index)
+        if refusal is not None:
+            raise refusal
         self._is_enabled = True
 
     def configure(
@@ -143,27 +145,20 @@ class Collector:
             raise RuntimeError("Collector is not enabled. Call enable() first.")
 
 
-def _fail_to_enable(fault: str | None, device_index: int) -> None:
-    """Raise what the fault makes `enable` raise."""
+def _refusal(fault: str | None, device_index: int) -> Exception | None:
+    """Return what the fault makes `enable` raise."""
     result = binding.Result
-    match fault:
-        case "permission_denied":
-            raise PermissionError("Insufficient privileges for PM sampling")
-        case "already_enabled":
-            raise RuntimeError("PM sampling is already enabled on this device.")
-        case "no_nvperf":
-            raise RuntimeError("CUPTI could not load the nvperf* libraries")
-        case "no_device":
-            raise ValueError(f"Invalid device_index: {device_index}")
-        case "out_of_memory":
-            raise MemoryError("Memory allocation failed while creating PM sampling object.")
-        case "hardware_busy":
-            raise binding.cuptiError(result.ERROR_HARDWARE_BUSY)
-        case "virtualised":
-            raise binding.cuptiError(result.ERROR_VIRTUALIZED_DEVICE_NOT_SUPPORTED)
-        case "mig":
-            raise binding.cuptiError(result.ERROR_MIG_DEVICE_NOT_SUPPORTED)
-        case "needs_context" if not binding.has_context():
-            raise binding.cuptiError(result.ERROR_INVALID_CONTEXT)
-        case _:
-            pass
+    if fault == "needs_context":
+        return None if binding.has_context() else binding.cuptiError(result.ERROR_INVALID_CONTEXT)
+    refusals = {
+        "no_libcuda": binding.NotSupportedError("CUDA driver is not found (libcuda.so.1: ...)"),
+        "permission_denied": PermissionError("Insufficient privileges for PM sampling"),
+        "already_enabled": RuntimeError("PM sampling is already enabled on this device."),
+        "no_nvperf": RuntimeError("CUPTI could not load the nvperf* libraries"),
+        "no_device": ValueError(f"Invalid device_index: {device_index}"),
+        "out_of_memory": MemoryError("Memory allocation failed"),
+        "hardware_busy": binding.cuptiError(result.ERROR_HARDWARE_BUSY),
+        "virtualised": binding.cuptiError(result.ERROR_VIRTUALIZED_DEVICE_NOT_SUPPORTED),
+        "mig": binding.cuptiError(result.ERROR_MIG_DEVICE_NOT_SUPPORTED),
+    }
+    return refusals.get(fault or "")
