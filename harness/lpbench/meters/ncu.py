@@ -24,6 +24,7 @@ from lpbench.meters.meter import Capability
 
 NAME = "ncu"
 _FIX = "install Nsight Compute (part of the CUDA toolkit), or put its folder on PATH"
+_STDERR = 2
 _NUMBER = re.compile(r"\d+(,\d{3})*(\.\d+)?")
 
 
@@ -77,7 +78,7 @@ def profile(
     """Run a command under ncu and return the DRAM bytes of its matching kernels.
 
     Args:
-        command: the program and its arguments; its output goes where ours goes.
+        command: the program and its arguments; all it prints goes to standard error.
         kernels: a regular expression that a kernel's function name must contain.
         metrics: the chip's counters (`names.resolve`).
         timeout_s: after which it is ended.
@@ -94,7 +95,7 @@ def profile(
         arguments = (ncu, *_options(log, kernels=kernels, metrics=metrics), *command)
         try:
             status = subprocess.run(  # noqa: S603 - the caller's own command
-                arguments, check=False, timeout=timeout_s
+                arguments, check=False, timeout=timeout_s, stdout=_STDERR
             ).returncode
         except subprocess.TimeoutExpired:
             raise RunError(f"ncu did not end within {timeout_s:g} s") from None

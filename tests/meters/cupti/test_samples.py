@@ -74,6 +74,13 @@ def test_a_window_by_hand() -> None:
     assert pytest.approx(0, abs=1e-6) == found.read.uncertainty
 
 
+def test_an_edge_between_two_samples_takes_the_inner_one() -> None:
+    """Edges exactly where samples meet: two idle samples, one of work, two idle ones."""
+    found = window_bytes(series([3_000_000]), start_ns=2 * MS, stop_ns=7 * MS)
+    assert () == found.reasons
+    assert pytest.approx(0.005) == found.duration_s
+
+
 def test_uneven_gaps_show_as_uncertainty() -> None:
     """Gaps at 64 and at 164 B a millisecond leave +-50 B a millisecond over the window."""
     samples = series([3_000_000])
