@@ -173,14 +173,15 @@ def test_records_left_behind_are_told(sampler: Opened) -> None:
     assert list(READ[:-1]) == found.read.tolist()
 
 
-def test_no_sample_at_all_is_a_code(sampler: Opened) -> None:
-    """An empty series is not zero bytes."""
-    child = sampler("no_samples")
+@pytest.mark.parametrize("fault", ["no_samples", "overflow"])
+def test_no_sample_at_all_is_a_code(sampler: Opened, fault: Fault) -> None:
+    """An empty series is not zero bytes; where all was lost to an overflow that is the reason."""
+    child = sampler(fault)
     child.open()
     child.start()
     with pytest.raises(SamplerError) as caught:
         child.stop()
-    assert "no_samples" == caught.value.code
+    assert fault == caught.value.code
 
 
 def test_a_wrong_order_is_a_code_and_not_the_end(sampler: Opened) -> None:

@@ -84,7 +84,8 @@ class ChildSampler:
         """Stop, and return what was sampled."""
         series = self._ask("stop", max_samples=self._max_samples)
         if not series["start_ns"]:
-            raise SamplerError("no_samples", "the counters gave no sample between start and stop")
+            code = "overflow" if series["overflow"] else "no_samples"
+            raise SamplerError(code, "the counters gave no sample between start and stop")
         read, written, *beside = (np.array(column, np.float64) for column in series["values"])
         return DramSamples(
             start_ns=np.array(series["start_ns"], np.int64),

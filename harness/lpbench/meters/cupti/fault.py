@@ -22,6 +22,7 @@ _FIXES = {
     "mig": "use a GPU that is not cut by MIG",
     "virtualised": "ask the provider to allow profiling of the virtual GPU",
     "confidential_computing": "use a GPU that is not in confidential computing mode",
+    "overflow": "sample less often: a longer interval, or a shorter window",
     "timeout": "run again; if it stays so, run lpbench doctor and report the driver's version",
 }
 _UNKNOWN_FIX = "run lpbench doctor, and report the message with the driver's version"
