@@ -1,0 +1,157 @@
+"""DRAM bytes by kernel from Nsight Compute: a cross-check on a few configurations.
+
+Owns: the command that profiles another command, and the reading of its CSV.
+Must not know: what the command runs.
+
+Read and written bytes are one pass, so no kernel is replayed. ncu runs one kernel at a time, so
+reuse across kernels is lost, and a kernel's late writes may count for the next one. Its defaults
+would flush caches and lock clocks: both are switched off.
+"""
+
+import csv
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lpbench.errors import RunError, UnavailableError
+from lpbench.meters.cupti.names import PAIRS, DramMetrics
+from lpbench.meters.cupti.permission import Permission
+from lpbench.meters.meter import Capability
+
+NAME = "ncu"
+_FIX = "install Nsight Compute (part of the CUDA toolkit), or put its folder on PATH"
+_STDERR = 2
+_NUMBER = re.compile(r"\d+(,\d{3})*(\.\d+)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelBytes:
+    """One launch of a kernel, in the order of launches.
+
+    Attributes:
+        kernel: its name, with its signature as ncu prints it.
+        read: bytes read from DRAM; None where ncu gave none.
+        written: bytes written to DRAM; None where ncu gave none.
+    """
+
+    kernel: str
+    read: float | None
+    written: float | None
+
+
+def probe() -> Capability:
+    """Return whether ncu is on PATH, and its version."""
+    found = shutil.which("ncu")
+    if found is None:
+        return Capability(
+            meter=NAME, available=False, code="no_ncu", reason="ncu is not on PATH", fix=_FIX
+        )
+    try:
+        told = subprocess.run(  # noqa: S603 - found on PATH, fixed arguments
+            (found, "--version"), capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        return Capability(
+            meter=NAME,
+            available=False,
+            code="ncu_failed",
+            reason=f"ncu --version failed ({type(error).__name__})",
+            fix=_FIX,
+        )
+    version = re.search(r"\bVersion (\S+)", told)
+    return Capability(
+        meter=NAME, available=True, facts={"version": version[1] if version else None}
+    )
+
+
+def profile(
+    command: Sequence[str],
+    *,
+    kernels: str,
+    metrics: DramMetrics = PAIRS[0],
+    timeout_s: float = 600,
+) -> tuple[KernelBytes, ...]:
+    """Run a command under ncu and return the DRAM bytes of its matching kernels.
+
+    Args:
+        command: the program and its arguments; all it prints goes to standard error.
+        kernels: a regular expression that a kernel's function name must contain.
+        metrics: the chip's counters (`names.resolve`).
+        timeout_s: after which it is ended.
+
+    Raises:
+        UnavailableError: ncu is not there, or may not read the counters.
+        RunError: ncu or the command failed, or no kernel matched.
+    """
+    ncu = shutil.which("ncu")
+    if ncu is None:
+        raise UnavailableError(f"ncu is not on PATH; {_FIX}")
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "ncu.csv")
+        arguments = (ncu, *_options(log, kernels=kernels, metrics=metrics), *command)
+        try:
+            status = subprocess.run(  # noqa: S603 - the caller's own command
+                arguments, check=False, timeout=timeout_s, stdout=_STDERR
+            ).returncode
+        except subprocess.TimeoutExpired:
+            raise RunError(f"ncu did not end within {timeout_s:g} s") from None
+        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    if "ERR_NVGPUCTRPERM" in text:
+        remedy = Permission.read().remedy()
+        raise UnavailableError(f"ncu may not read the counters (permission_denied); {remedy}")
+    if status:
+        said = [line for line in text.splitlines() if line.startswith("==ERROR==")]
+        raise RunError(f"ncu ended with status {status}: {said[-1] if said else 'no message'}")
+    found = parse(text, metrics=metrics)
+    if not found:
+        raise RunError(f"no kernel matched {kernels!r} under ncu")
+    return found
+
+
+def parse(text: str, *, metrics: DramMetrics = PAIRS[0]) -> tuple[KernelBytes, ...]:
+    """Return the kernels of ncu's output (`--csv --page raw --print-units base`).
+
+    A header row, a row of units, a row a launch; lines of other kinds stand before and after.
+
+    Raises:
+        RunError: a column is missing, or not in bytes.
+    """
+    rows = csv.reader(line for line in text.splitlines() if line.startswith('"'))
+    header = next(rows, None)
+    if header is None:
+        return ()
+    units = next(rows, [])
+    columns = {}
+    for name in ("Kernel Name", metrics.read, metrics.written):
+        if name not in header:
+            raise RunError(f"ncu's output has no column {name!r}")
+        columns[name] = header.index(name)
+    for name in (metrics.read, metrics.written):
+        unit = units[columns[name]] if columns[name] < len(units) else ""
+        if unit not in ("byte", "bytes"):
+            raise RunError(f"ncu gives {name} in {unit!r} instead of bytes")
+    return tuple(
+        KernelBytes(
+            kernel=row[columns["Kernel Name"]],
+            read=_number(row[columns[metrics.read]]),
+            written=_number(row[columns[metrics.written]]),
+        )
+        for row in rows
+        if len(row) == len(header)
+    )
+
+
+def _options(log: Path, *, kernels: str, metrics: DramMetrics) -> Iterator[str]:
+    yield from ("--csv", "--page", "raw", "--print-units", "base", "--log-file", str(log))
+    yield from ("--metrics", f"{metrics.read},{metrics.written}")
+    yield from ("--cache-control", "none", "--clock-control", "none")
+    yield from ("--target-processes", "all", "--kernel-name", f"regex:{kernels}")
+
+
+def _number(text: str) -> float | None:
+    """Return a number as ncu prints it, thousands separated; None for "n/a" and the like."""
+    return float(text.replace(",", "")) if _NUMBER.fullmatch(text) else None
