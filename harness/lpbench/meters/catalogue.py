@@ -24,22 +24,47 @@ class Entry:
         factory: "module:Class" that builds it without arguments; None for the one that the engine
             itself feeds, which opens no windows and is there wherever the engine is.
         per_gpu: it reads one GPU, which `gpu` names when it is built.
+        probe: "module:function" in its place, for an outside tool that opens no windows here.
     """
 
     method: Literal["counted", "measured"]
     reads: str
     factory: str | None = None
     per_gpu: bool = False
+    probe: str | None = None
 
 
 METERS = Registry(
     "meter",
     {
         "experts": Entry(method="counted", reads="expert weights, from the router's decisions"),
+        "nvml": Entry(
+            method="measured",
+            reads="joules of the GPU, by NVML's energy counter",
+            factory="lpbench.meters.nvml.meter:NvmlMeter",
+            per_gpu=True,
+        ),
         "rapl": Entry(
             method="measured",
             reads="joules of the CPU packages, through powercap",
             factory="lpbench.meters.rapl:RaplMeter",
+        ),
+        "cupti": Entry(
+            method="measured",
+            reads="DRAM bytes of the GPU, by PM sampling",
+            factory="lpbench.meters.cupti.meter:CuptiMeter",
+            per_gpu=True,
+        ),
+        "gpm": Entry(
+            method="measured",
+            reads="DRAM bandwidth of the GPU, in per cent, without profiling rights",
+            factory="lpbench.meters.nvml.gpm:GpmMeter",
+            per_gpu=True,
+        ),
+        "ncu": Entry(
+            method="measured",
+            reads="DRAM bytes by kernel, under Nsight Compute: a cross-check",
+            probe="lpbench.meters.ncu:probe",
         ),
     },
     error=InputError,
@@ -69,6 +94,9 @@ def probe_meter(name: str) -> Capability:
     Raises:
         InputError: there is no such meter.
     """
-    if METERS.get(name).factory is None:
+    entry = METERS.get(name)
+    if entry.probe is not None:
+        return cast("Capability", resolve_name(entry.probe)())
+    if entry.factory is None:
         return Capability(meter=name, available=True)
     return build_meter(name).probe()

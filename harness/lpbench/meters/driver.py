@@ -69,6 +69,13 @@ def counter_permission(*, proc: Path = PROC) -> Permission:
     )
 
 
+def denial_remedy() -> str:
+    """Return what to do when a vendor's library denied the counters, as one sentence."""
+    return counter_permission().fix or (
+        "the driver lets this process read them; ask who runs the machine why the device refuses"
+    )
+
+
 def _remedy(enough: list[str], *, proc: Path) -> str:
     """Return which of the three remedies applies: root, a capability, the module option."""
     option = "or set NVreg_RestrictProfilingToAdminUsers=0 for the host's nvidia module"

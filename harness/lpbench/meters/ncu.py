@@ -19,7 +19,7 @@ from pathlib import Path
 
 from lpbench.errors import RunError, UnavailableError
 from lpbench.meters.cupti.names import PAIRS, DramMetrics
-from lpbench.meters.cupti.permission import Permission
+from lpbench.meters.driver import denial_remedy
 from lpbench.meters.meter import Capability
 
 NAME = "ncu"
@@ -101,7 +101,7 @@ def profile(
             raise RunError(f"ncu did not end within {timeout_s:g} s") from None
         text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     if "ERR_NVGPUCTRPERM" in text:
-        remedy = Permission.read().remedy()
+        remedy = denial_remedy()
         raise UnavailableError(f"ncu may not read the counters (permission_denied); {remedy}")
     if status:
         said = [line for line in text.splitlines() if line.startswith("==ERROR==")]

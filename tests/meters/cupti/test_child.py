@@ -13,7 +13,7 @@ import pytest
 from lpbench.meters.cupti.child import FOLDER_VARIABLE, ChildSampler
 from lpbench.meters.cupti.fault import SETUP, SamplerError
 from lpbench.meters.cupti.names import BESIDE
-from lpbench.meters.cupti.permission import Permission
+from lpbench.meters.driver import denial_remedy
 from lpbench.testing.cupti import Fault, build_cupti_double
 
 READ = (0, 0, 4096, 8192, 1024, 0, 0)
@@ -136,7 +136,7 @@ def test_a_denial_names_the_remedy_of_this_machine(sampler: Opened) -> None:
     """Not a general hint: what the driver and the container here call for."""
     with pytest.raises(SamplerError) as caught:
         sampler("permission_denied").open()
-    assert Permission.read().remedy() == caught.value.fix
+    assert denial_remedy() == caught.value.fix
 
 
 def test_every_fault_of_the_double_is_tested() -> None:

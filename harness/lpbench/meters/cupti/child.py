@@ -20,9 +20,9 @@ from typing import IO, Any, cast
 import numpy as np
 from pydantic import JsonValue
 
+from lpbench.meters.driver import denial_remedy
 from lpbench.meters.cupti.fault import SamplerError
 from lpbench.meters.cupti.names import BESIDE, DramMetrics, resolve, triggers_on_sysclk
-from lpbench.meters.cupti.permission import Permission
 from lpbench.meters.cupti.samples import DramSamples
 
 FOLDER_VARIABLE = "LPBENCH_CUPTI"
@@ -150,7 +150,7 @@ class ChildSampler:
         except SamplerError as error:
             if error.code != "permission_denied":
                 raise
-            raise SamplerError(error.code, error.reason, fix=Permission.read().remedy()) from None
+            raise SamplerError(error.code, error.reason, fix=denial_remedy()) from None
 
 
 def _folder() -> Path:

@@ -54,21 +54,21 @@ class CuptiMeter:
         self,
         sampler: DramSampler | None = None,
         *,
-        device: int = 0,
+        gpu: int = 0,
         interval_ns: int = INTERVAL_NS,
         clock: Clock | None = None,
         realtime_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """Hold a sampler, by default the child process on `device`; nothing is opened yet.
+        """Hold a sampler, by default the child process on `gpu`; nothing is opened yet.
 
         Args:
             sampler: takes the samples.
-            device: CUDA's index, for the default sampler.
+            gpu: CUDA's index, for the default sampler.
             interval_ns: the longest time between two samples.
             clock: monotonic, waits through the gaps.
             realtime_ns: the clock of the samples' time stamps.
         """
-        self._sampler = sampler or ChildSampler(device=device, interval_ns=interval_ns)
+        self._sampler = sampler or ChildSampler(device=gpu, interval_ns=interval_ns)
         self._clock = clock or HostClock()
         self._realtime_ns = realtime_ns
         self._gap_s = GAP_INTERVALS * interval_ns / 1e9
