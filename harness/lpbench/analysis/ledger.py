@@ -15,6 +15,7 @@ from lpbench.record.schema import Ledger, LedgerTerm, Reading
 from lpbench.shape.passes import PassBytes
 from lpbench.units import RATIO
 
+
 def build_ledger(
     *, counted: float, uniform: float, modelled: PassBytes, dram: Reading, experts: Reading
 ) -> Ledger:

@@ -20,10 +20,10 @@ from typing import IO, Any, cast
 import numpy as np
 from pydantic import JsonValue
 
-from lpbench.meters.driver import denial_remedy
 from lpbench.meters.cupti.fault import SamplerError
 from lpbench.meters.cupti.names import BESIDE, DramMetrics, resolve, triggers_on_sysclk
 from lpbench.meters.cupti.samples import DramSamples
+from lpbench.meters.driver import denial_remedy
 
 FOLDER_VARIABLE = "LPBENCH_CUPTI"
 """Names the folder that holds cupti-python and what it needs."""
