@@ -91,9 +91,9 @@ FAULTS = (
         validity="valid",
     ),
     Fault(
-        name="1 s average, load begins at start",
+        name="1 s average, load ends at start",
         scenario=Scenario(
-            power=((0, 80), (START_S + 0.15, 80), (START_S + 0.15, 600)), unsupported=("186",)
+            power=((0, 700), (START_S + 0.15, 700), (START_S + 0.15, 200)), unsupported=("186",)
         ),
         validity="valid",
     ),

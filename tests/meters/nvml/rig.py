@@ -22,7 +22,7 @@ from lpbench.testing.nvml.build import build_nvml_double
 from lpbench.testing.nvml.scenario import SCENARIO_VARIABLE, Scenario
 
 START_S = 1000.0
-"""When work begins to be of interest; every window opens less than 0.5 s after it."""
+"""Where the clock stands when a meter is started, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

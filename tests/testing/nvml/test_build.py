@@ -1,4 +1,5 @@
 import ctypes
+import os
 import shutil
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def test_a_compiler_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.Mon
         build_nvml_double(tmp_path)
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@pytest.mark.skipif(shutil.which(os.environ.get("CC", "cc")) is None, reason="needs a C compiler")
 def test_named_functions_are_left_out(tmp_path: Path) -> None:
     """The library lacks the symbol, as an old driver's does, and has the others."""
     library = ctypes.CDLL(str(build_nvml_double(tmp_path, without=("nvmlDeviceGetFieldValues",))))

@@ -95,8 +95,8 @@ class NvmlMeter:
     def _begin(self, gpu: Gpu, source: Source) -> _Open:
         limit = gpu.number("nvmlDeviceGetEnforcedPowerLimit")
         sampler = Sampler(gpu, source=source, clock=self._clock)
-        sampler.observe()
         before = sampler.await_tick(timeout_s=_OPEN_TIMEOUT_S)
+        sampler.observe()
         opening = sampler.await_tick(timeout_s=_OPEN_TIMEOUT_S) if before else None
         if "gpu_lost" in sampler.faults:
             raise GpuLostError

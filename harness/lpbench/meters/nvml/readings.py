@@ -11,7 +11,7 @@ Must not know: NVML's calls, how the log came about.
     gpu_power_limit_w              W      the limit in force
     sw_power_cap_share             ratio  samples of the state that show the software power cap
     sm_clock_mhz_min _mean _max    MHz    over the samples of the state; so for memory_clock_mhz
-    gpu_temperature_c_first _last  degC   at the edges; so for memory_temperature_c
+    gpu_temperature_c_first _last  degC   of those samples; so for memory_temperature_c
 
 The uncertainty of joules is what the times of the two edges leave open, at the highest power
 read, and the counter's last digit. The sensor's gain error (often quoted as 5 %, the same for all
