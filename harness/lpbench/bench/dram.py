@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from lpbench.analysis.checks import CACHE_FACTOR, against, check_measured
+from lpbench.meters.cupti.slope import slope
 from lpbench.meters.meter import Measurement, Meter
 from lpbench.record.schema import Reading
 from lpbench.shape.device import Device
@@ -113,7 +114,10 @@ def _slopes(
 ) -> dict[str, Reading]:
     once = _window(run, meter, runs=runs, device=device)
     twice = _window(run, meter, runs=2 * runs, device=device)
-    return {name: _slope(once[name], twice[name], runs=runs) for name in (READ, WRITTEN)}
+    return {
+        name: slope(once=once[name], twice=twice[name], repetitions=runs)
+        for name in (READ, WRITTEN)
+    }
 
 
 def _window(
@@ -129,20 +133,13 @@ def _window(
     }
 
 
-def _slope(once: Reading, twice: Reading, *, runs: int) -> Reading:
-    """Return the bytes of one run from windows of N and 2N."""
-    return _combined(twice, once, lambda more, less: (more - less) / runs, scale=1 / runs)
-
-
 def _difference(mine: Reading, pinned: Reading, *, known: int) -> Reading:
     """Return the expert bytes from a run's slope and its control's."""
     return _combined(mine, pinned, lambda run, control: known + run - control)
 
 
-def _combined(
-    first: Reading, second: Reading, formula: Callable[[float, float], float], *, scale: float = 1
-) -> Reading:
-    """Return a reading made of two: as valid as both, its uncertainty their sum, scaled."""
+def _combined(first: Reading, second: Reading, formula: Callable[[float, float], float]) -> Reading:
+    """Return the sum or difference of two: as valid as both, its uncertainty the sum of theirs."""
     reasons = tuple(dict.fromkeys((*first.reasons, *second.reasons)))
     if first.value is None or second.value is None:
         changes: Mapping[str, object] = {
@@ -158,7 +155,7 @@ def _combined(
             "value": formula(first.value, second.value),
             "validity": "invalid" if reasons else "valid",
             "reasons": reasons,
-            "uncertainty": sum(known) * scale if len(known) == len(parts) else None,
+            "uncertainty": sum(known) if len(known) == len(parts) else None,
         }
     return first.model_copy(update=changes)
 

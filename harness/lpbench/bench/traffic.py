@@ -3,10 +3,14 @@
 Owns: the passes of `lpbench traffic` and the record they leave, failed runs included.
 Must not know: how a run is shown, what a schedule does.
 
-    resolve -> memory -> load -> warm up -> counting pass, arm by arm -> audit pass -> record
+    resolve -> memory -> load -> warm up -> counting pass, arm by arm -> counter pass where
+    there is a counter -> audit pass -> record
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 from lpbench import __version__
@@ -14,15 +18,18 @@ from lpbench.analysis.checks import cache_cautions, routing_cautions
 from lpbench.analysis.compare import compare_arms
 from lpbench.bench.arm import ArmLog
 from lpbench.bench.audit import Witnessed, audit, sampled_tokens
+from lpbench.bench.dram import Control, cached, measure_dram, unmeasured_dram
 from lpbench.bench.engine import Engine
 from lpbench.bench.experiment import ArmSpec, Experiment, resolve
 from lpbench.bench.loop import Step, run_arm
 from lpbench.bench.prompts import RANDOM_IDS
 from lpbench.bench.spec import RunSpec
+from lpbench.errors import UnavailableError
+from lpbench.meters.meter import Meter
 from lpbench.record.provenance import digest, environment
 from lpbench.record.schema import Arm, Audit, Caution, Record
 from lpbench.record.store import RunStore
-from lpbench.shape.device import match
+from lpbench.shape.device import Device, match
 from lpbench.shape.model import DTYPE_BYTES
 
 
@@ -72,8 +79,7 @@ def run_traffic(
     engine = Engine(spec, experiment)
     meter, no_dram = _find_counters(counters or Counters(), engine.device)
     with open_store() as store:
-        run = _Run(experiment, engine, store, listener)
-        run.meter, run.no_dram = meter, no_dram
+        run = _Run(experiment, engine, store, listener, meter=meter, no_dram=no_dram)
         try:
             return run.go()
         except BaseException as error:
@@ -81,12 +87,41 @@ def run_traffic(
             raise
 
 
+def _find_counters(counters: Counters, device: str) -> tuple[Meter | None, str]:
+    """Return the meter that can measure here; where none can, None and the reason's code.
+
+    Raises:
+        UnavailableError: there is none, and a run without it is refused.
+    """
+    meter = counters.find(device)
+    if meter is None:
+        reason = f"no DRAM counters are read on {device}; fix: --device cuda"
+        code = "no_device" if device == "cpu" else "not_measured"
+    else:
+        capability = meter.probe()
+        if capability.available:
+            return meter, "not_measured"
+        reason, code = f"{capability.reason}; fix: {capability.fix}", capability.code or ""
+    if counters.required:
+        raise UnavailableError(f"--require-counters: {reason}")
+    return None, code
+
+
 class _Run:
     """One run under way: what it has found so far."""
 
     def __init__(
-        self, experiment: Experiment, engine: Engine, store: RunStore, listener: Listener
+        self,
+        experiment: Experiment,
+        engine: Engine,
+        store: RunStore,
+        listener: Listener,
+        *,
+        meter: Meter | None,
+        no_dram: str,
     ) -> None:
+        self._meter = meter
+        self._no_dram = unmeasured_dram(no_dram)
         self._experiment = experiment
         self._engine = engine
         self._store = store
@@ -102,9 +137,12 @@ class _Run:
         self._store.write(self._record(status="failed", failure="unfinished"))
         self._begun = True
         script: Mapping[int, Sequence[int]] | None = None
+        logs = []
         for arm in self._experiment.arms:
-            log = self._count(arm, script)
-            script = script or log.tokens
+            logs.append(self._count(arm, script))
+            script = script or logs[0].tokens
+        if self._meter is not None:
+            self._measure(self._meter, logs, script or {})
         found = self._audit(script or {})
         record = self._record(status="complete", found=found)
         self._store.write(record)
@@ -116,7 +154,7 @@ class _Run:
             return
         if self._under_way is not None:
             self._arms.append(
-                self._under_way.to_record(unfinished="arm_unfinished", no_dram=self._no_dram)
+                self._under_way.to_record(unfinished="arm_unfinished", dram=self._no_dram)
             )
         # The class alone: a message may name a path of this machine, which no record does.
         interrupted = isinstance(error, KeyboardInterrupt)
@@ -127,26 +165,56 @@ class _Run:
         """Run one arm of the counting pass."""
         experiment, engine = self._experiment, self._engine
         self._listener.stage(f"count {arm.label}", self._work())
-        name = engine.facts.get("device_name")
         log = self._under_way = ArmLog(
             arm,
             experiment.prompts.requests,
             experiment.shape,
             bytes_per_value=DTYPE_BYTES[engine.dtype],
-            device=match(name) if isinstance(name, str) else None,
+            device=self._device,
         )
         engine.executor.start_arm(script)
         for step in self._steps(arm):
             self._store.lines("iterations.jsonl").append([log.observe(step)])
         self._store.lines("requests.jsonl").append(log.request_lines())
-        self._arms.append(log.to_record(cautions=self._cautions(), no_dram=self._no_dram))
+        self._arms.append(log.to_record(cautions=self._cautions(), dram=self._no_dram))
         self._under_way = None
         return log
 
+    def _measure(
+        self, meter: Meter, logs: Sequence[ArmLog], script: Mapping[int, Sequence[int]]
+    ) -> None:
+        """Run the counter pass: every arm again, its DRAM bytes measured, and its control's."""
+        experiment, engine = self._experiment, self._engine
+        layer_bytes = experiment.shape.layer_expert_bytes(DTYPE_BYTES[engine.dtype])
+        for at, (arm, log) in enumerate(zip(experiment.arms, logs, strict=True)):
+            self._listener.stage(f"measure {arm.label}", 1)
+            found = measure_dram(
+                partial(self._repeat, arm, script, pinned=False),
+                Control(
+                    run=partial(self._repeat, arm, script, pinned=True),
+                    expert_bytes=log.pinned_bytes,
+                ),
+                meter,
+                seconds=log.seconds,
+                device=self._device,
+            )
+            dram = cached(found, layer_bytes=layer_bytes, cache_bytes=engine.cache_bytes)
+            self._arms[at] = log.to_record(cautions=self._cautions(), dram=dram)
+            self._listener.advance(1)
+
+    def _repeat(
+        self, arm: ArmSpec, script: Mapping[int, Sequence[int]], runs: int, *, pinned: bool
+    ) -> None:
+        """Run an arm so often; with `pinned` every row goes to the same k experts."""
+        for _ in range(runs):
+            self._engine.executor.start_arm(script, pinned=pinned)
+            deque(self._passes(arm), maxlen=0)
+
     @property
-    def _no_dram(self) -> str:
-        """Why this pass has no DRAM bytes: a CPU has no counter for them."""
-        return "no_device" if self._engine.facts["device"] == "cpu" else "not_measured"
+    def _device(self) -> Device | None:
+        """The device's entry in the catalogue; None for one that has none."""
+        name = self._engine.facts.get("device_name")
+        return match(name) if isinstance(name, str) else None
 
     def _cautions(self) -> list[Caution]:
         experiment, engine = self._experiment, self._engine
@@ -177,17 +245,20 @@ class _Run:
             seen.append(Witnessed(label=arm.label, tokens=tokens, evidence=probe.evidence()))
         return audit(seen, dtype=engine.audit_dtype)
 
-    def _steps(self, arm: ArmSpec) -> Iterator[Step]:
+    def _passes(self, arm: ArmSpec) -> Iterator[Step]:
         experiment = self._experiment
-        for step in run_arm(
+        return run_arm(
             arm.policy,
             experiment.prompts.requests,
             self._engine.executor,
             num_layers=experiment.shape.num_layers,
             limits=experiment.limits(self._engine.num_kv_pages),
-        ):
+        )
+
+    def _steps(self, arm: ArmSpec) -> Iterator[Step]:
+        for step in self._passes(arm):
             yield step
-            layers = experiment.shape.num_layers
+            layers = self._experiment.shape.num_layers
             rows = sum(len(s.layers) * s.num_prefill_rows for s in step.plan.segments(layers))
             self._listener.advance(rows / layers + len(step.plan.decodes))
 
