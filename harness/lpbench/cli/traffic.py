@@ -69,6 +69,10 @@ def traffic(
         int | None,
         typer.Option(help="KV pages of 16 tokens.", show_default="what the memory allows"),
     ] = None,
+    gpu_memory_utilization: Annotated[
+        float,
+        typer.Option(help="Share of a GPU's memory to use, for KV pages too; nothing on a CPU."),
+    ] = _DEFAULTS.gpu_memory_utilization,
     seed: Annotated[
         int, typer.Option(help="Of weights, prompt ids and routing draws.")
     ] = _DEFAULTS.seed,
@@ -108,6 +112,7 @@ def traffic(
         dtype=dtype,
         max_num_seqs=max_num_seqs,
         num_kv_pages=num_kv_pages,
+        gpu_memory_utilization=gpu_memory_utilization,
         seed=seed,
     )
     with progress_bar(shown=not (quiet or no_progress)) as progress:
