@@ -18,4 +18,6 @@ def checkpoint(
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """Return where records go: $LPBENCH_RESULTS where it is set, else a folder of the test's."""
-    return Path(os.environ.get("LPBENCH_RESULTS") or tmp_path)
+    folder = Path(os.environ.get("LPBENCH_RESULTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -60,9 +60,9 @@ def _by_blocks(rows: torch.Tensor, matrices: torch.Tensor, ends: torch.Tensor) -
     """Pad every group to whole blocks of one size, and multiply the blocks as a batch.
 
     Every size here follows from the operands' shapes, so that nobody reads the ends on the host.
-    The price is a copy of its matrix for every block, whether or not all blocks are needed; with
-    blocks of a mean group's rows there are at most two of them a group, and padding at most
-    doubles the rows.
+    The price is a copy of its matrix for every block, for those too that turn out not to be needed:
+    blocks have a mean group's rows, so that there are at most two for each group, and about twice
+    the rows.
     """
     groups, inputs, outputs = matrices.shape
     size = max(BLOCK_ROWS, len(rows) // groups)

@@ -238,6 +238,6 @@ class TorchOperators:
         if seen is not None:
             scores = scores.masked_fill_(~seen, float("-inf"))
         rows = queries.shape[2] // self._groups
-        sink = sinks.float().repeat_interleave(rows).view(1, keys.shape[1], -1, 1)
+        sink = sinks.float()[:, None].expand(-1, rows).reshape(1, keys.shape[1], -1, 1)
         odds = torch.cat((scores, sink), dim=-1).softmax(-1)[..., :-1]
         return odds.to(values.dtype) @ values
