@@ -1,6 +1,7 @@
 """Every check of the project, one session each; CONTRIBUTING.md says when to run which."""
 
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -56,6 +57,16 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", "--cov", "--cov-report=")
     for part in COVERED:
         session.run("coverage", "report", f"--include=harness/lpbench/{part}", "--fail-under=95")
+
+
+@nox.session(venv_backend="none")
+def tests_gpu(session: nox.Session) -> None:
+    """Run the tests that need a GPU on the torch that is there; records go to $LPBENCH_RESULTS."""
+    session.run(
+        *(sys.executable, "-m", "pytest", "-rA", "-W", "default", "tests/gpu", *session.posargs),
+        env={"PYTHONPATH": "harness"},
+        external=True,
+    )
 
 
 @nox.session(python="3.12")

@@ -22,6 +22,7 @@ from lpbench.workload.routing import RoutingDraws
 from lpbench.workload.tokens import draw_ids
 
 MANY_PAGES = 10_000
+AMPLE = Limits(num_kv_pages=MANY_PAGES, max_num_seqs=256)
 
 
 @contextmanager
@@ -84,22 +85,35 @@ class Bench:
                 for nth in range(request.output_tokens)
             ],
         )
-        self.executor.start_arm(script, probe)
+        limits = Limits(num_kv_pages=num_kv_pages, max_num_seqs=max_num_seqs)
+        steps = self.run(schedule, limits=limits, script=script, probe=probe)
         tokens: dict[int, list[int]] = {request.index: [] for request in self.requests}
-        steps = []
-        for step in run_arm(
-            parse_schedule(schedule),
-            self.requests,
-            self.executor,
-            num_layers=self.shape.num_layers,
-            limits=Limits(num_kv_pages=num_kv_pages, max_num_seqs=max_num_seqs),
-        ):
-            steps.append(step)
+        for step in steps:
             for request, token in step.execution.tokens.items():
                 tokens[request].append(token)
         return Served(
             witnessed=Witnessed(label=schedule, tokens=tokens, evidence=probe.evidence()),
-            steps=tuple(steps),
+            steps=steps,
+        )
+
+    def run(
+        self,
+        schedule: str,
+        *,
+        limits: Limits = AMPLE,
+        script: Mapping[int, Sequence[int]] | None = None,
+        probe: Probe | None = None,
+    ) -> tuple[Step, ...]:
+        """Run one arm; a probe, where there is one, makes it an audit pass."""
+        self.executor.start_arm(script, probe)
+        return tuple(
+            run_arm(
+                parse_schedule(schedule),
+                self.requests,
+                self.executor,
+                num_layers=self.shape.num_layers,
+                limits=limits,
+            )
         )
 
 
@@ -108,6 +122,7 @@ def build_bench(
     requests: Sequence[Request],
     *,
     dtype: str = "float32",
+    device: str = "cpu",
     draws: RoutingDraws | None = None,
     seed: int = 0,
 ) -> Bench:
@@ -126,7 +141,7 @@ def build_bench(
         shape,
         folder=folder,
         dtype=dtype,
-        device=torch.device("cpu"),
+        device=torch.device(device),
         seed=seed,
         requests=requests,
         ids=ids,

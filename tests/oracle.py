@@ -70,15 +70,17 @@ class Oracle:
 
     def _run(self, ids: Sequence[int], *, forced: NDArray[np.int16] | None) -> Seen:
         self._routed.clear()
-        self._forced = [] if forced is None else list(torch.from_numpy(forced).long())
+        self._forced = []
+        if forced is not None:
+            self._forced += torch.from_numpy(forced).long().to(self._model.device)
         with torch.inference_mode():
-            out = self._model(torch.tensor([list(ids)]), use_cache=False)
-        logits = torch.stack([found for found, _ in self._routed], dim=1).float()
-        chosen = torch.stack([taken for _, taken in self._routed], dim=1)
+            out = self._model(torch.tensor([list(ids)], device=self._model.device), use_cache=False)
+        logits = torch.stack([found for found, _ in self._routed], dim=1).float().cpu()
+        chosen = torch.stack([taken for _, taken in self._routed], dim=1).cpu()
         top_k = chosen.shape[-1]
         best = logits.topk(min(top_k + 1, logits.shape[-1])).values
         return Seen(
-            logits=out.logits[0].float().numpy(),
+            logits=out.logits[0].float().cpu().numpy(),
             experts=chosen.sort(dim=-1).values.numpy(),
             margins=(best[..., top_k - 1] - best[..., -1]).numpy(),
         )
@@ -107,3 +109,30 @@ def final_sequences(
     The last generated token is never fed.
     """
     return {request: [*known, *tokens[request][:-1]] for request, known in ids.items()}
+
+
+def oracle_logits(
+    oracle: Oracle, ids: Mapping[int, Sequence[int]], tokens: Mapping[int, Sequence[int]]
+) -> dict[tuple[int, int], Floats]:
+    """Return the oracle's logits of every (request, n-th generated token)."""
+    found: dict[tuple[int, int], Floats] = {}
+    for request, sequence in final_sequences(ids, tokens).items():
+        logits = oracle.see(sequence).logits[len(ids[request]) - 1 :]
+        found |= {(request, nth): row for nth, row in enumerate(logits)}
+    return found
+
+
+def worst_differences(
+    reference: Mapping[tuple[int, int], Floats], found: Mapping[tuple[int, int], Floats]
+) -> list[float]:
+    """Return the largest absolute difference of a logit, for every generated token."""
+    assert set(reference) == set(found)
+    return [float(np.abs(row - found[token]).max()) for token, row in reference.items()]
+
+
+def greedy(logits: Mapping[tuple[int, int], Floats]) -> dict[int, list[int]]:
+    """Return each request's most likely tokens, in order."""
+    tokens: dict[int, list[int]] = {}
+    for request, nth in sorted(logits):
+        tokens.setdefault(request, []).append(int(logits[request, nth].argmax()))
+    return tokens

@@ -1,11 +1,11 @@
 import pytest
 
-from lpbench.analysis.ledger import build_ledger, unmeasured
-from lpbench.bench.arm import COUNTS_PASS
+from lpbench.analysis.ledger import build_ledger
+from lpbench.bench.dram import EXPERTS, unmeasured_dram
 from lpbench.record.schema import Ledger, Reading
 from lpbench.shape.passes import PassBytes
 
-ABSENT = unmeasured("no_device", pass_=COUNTS_PASS)
+ABSENT = unmeasured_dram("no_device")[EXPERTS]
 
 
 def measured(value: float, **changes: object) -> Reading:

@@ -72,7 +72,9 @@ class FakeEngine:
     def load_for_audit(self) -> None:
         """Change nothing."""
 
-    def start_arm(self, script: Mapping[int, Sequence[int]] | None) -> None:
+    def start_arm(
+        self, script: Mapping[int, Sequence[int]] | None, *, pinned: bool = False
+    ) -> None:
         """Empty nothing."""
 
     def start_audit(self, script: object, sampled: object) -> FakeProbe:

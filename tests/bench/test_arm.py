@@ -46,7 +46,9 @@ class Clocked:
         self._durations = list(durations_ms)
         self._now = 1_000_000_000
 
-    def start_arm(self, script: Mapping[int, Sequence[int]] | None) -> None:
+    def start_arm(
+        self, script: Mapping[int, Sequence[int]] | None, *, pinned: bool = False
+    ) -> None:
         """Do nothing."""
 
     def execute(self, plan: IterationPlan) -> Execution:

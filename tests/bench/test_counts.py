@@ -719,7 +719,9 @@ def test_counts_of_random_workloads(situation: tuple[list[Ask], Rules], num_laye
 class Blind:
     """An executor that computes nothing."""
 
-    def start_arm(self, script: Mapping[int, Sequence[int]] | None) -> None:
+    def start_arm(
+        self, script: Mapping[int, Sequence[int]] | None, *, pinned: bool = False
+    ) -> None:
         """Do nothing."""
 
     def execute(self, plan: IterationPlan) -> Execution:

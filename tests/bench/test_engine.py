@@ -7,7 +7,8 @@ import torch
 
 from lpbench.bench.engine import WARM_UP_TOKENS, Engine
 from lpbench.bench.experiment import resolve
-from lpbench.errors import InputError, UnavailableError
+from lpbench.errors import InputError, RunError, UnavailableError
+from lpbench.executors.torch_engine.forward import Forward
 from lpbench.plan.grid import Span, Tile
 from lpbench.plan.iteration import IterationPlan, PromptTile
 from tests.bench.tiny import tiny_spec
@@ -153,6 +154,49 @@ def test_an_auditor_sees_logits_margins_and_experts(tmp_path: Path) -> None:
     assert (24, 4, 2) == evidence.experts[0].shape
     assert [True] * 21 + [False] * 3 == (evidence.experts[0][:, 0, 0] >= 0).tolist()
     assert (evidence.margins[0][:21] >= 0).all()
+
+
+def test_the_facts_name_the_kernels_of_the_counting_pass(tmp_path: Path) -> None:
+    """They are there once the engine is loaded, and stay when the audit computes with others."""
+    engine = build(tmp_path, dtype="bfloat16")
+    engine.load()
+    expected = {"experts": "torch grouped_mm", "attention": "sdpa", "tf32": False}
+    assert expected == engine.facts["kernels"]
+    engine.load_for_audit()
+    assert "float32" == engine.audit_dtype
+    assert expected == engine.facts["kernels"]
+
+
+@pytest.mark.parametrize(("utilization", "expected"), [(0.9, 6), (0.5, 3)])
+def test_the_share_of_a_gpu_sizes_the_pool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, utilization: float, expected: int
+) -> None:
+    """Of a GPU of twice the plan, half in use by others, half may be used: three pages less."""
+    planned = build(tmp_path).facts["memory_planned_bytes"]
+    assert isinstance(planned, int)
+    page = 16 * 2 * 4 * 16 * 4
+    total = 2 * planned
+    monkeypatch.setattr(AVAILABLE, lambda _: total - 3 * page)
+    monkeypatch.setattr(
+        "lpbench.executors.torch_engine.device.reserved_bytes",
+        lambda _, *, gpu_memory_utilization: int(total * (1 - gpu_memory_utilization)),
+    )
+    assert expected == build(tmp_path, gpu_memory_utilization=utilization).num_kv_pages
+
+
+def test_a_device_that_runs_out_of_memory_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run fails with what the pass was and what to make smaller."""
+    engine = build(tmp_path)
+    engine.load()
+
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(Forward, "run", exhausted)
+    with pytest.raises(RunError, match="out of memory in a pass with 20 prompt tokens"):
+        engine.executor.execute(whole_prompt(0, 20))
 
 
 def test_the_facts_name_device_and_threads(tmp_path: Path) -> None:

@@ -34,7 +34,9 @@ class FakeExecutor:
         self._context = {request.index: request.context_tokens for request in requests}
         self._now = 0
 
-    def start_arm(self, script: Mapping[int, Sequence[int]] | None) -> None:
+    def start_arm(
+        self, script: Mapping[int, Sequence[int]] | None, *, pinned: bool = False
+    ) -> None:
         """Nothing to empty."""
 
     def execute(self, plan: IterationPlan) -> Execution:

@@ -14,6 +14,7 @@ import torch
 from lpbench.executors.torch_engine.build import build_executor
 from lpbench.executors.torch_engine.layer import Block
 from lpbench.executors.torch_engine.touched import Touched
+from lpbench.executors.torch_engine.transfer import to_host
 from lpbench.meters.experts import ExpertMeter
 from lpbench.plan.grid import Span, Tile
 from lpbench.plan.iteration import IterationPlan, PromptTile
@@ -88,7 +89,7 @@ def count(one: IterationPlan, shape: ModelShape) -> None:
     touched.enter(segment, tuple(blocks))
     for layer in range(shape.num_layers):
         touched.route(layer, ids, ids)
-    routed = touched.routed()
+    routed = touched.routed(*to_host(touched.bits))
     meter.observe(
         touched=routed.touched,
         prompts=routed.prompts,

@@ -8,10 +8,9 @@ import sys
 import time
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 
 from lpbench.executors.torch_engine.device import keep_freed_memory
-from lpbench.executors.torch_engine.grouped import grouped_mm
+from lpbench.executors.torch_engine.grouped import GROUPED_MM, MKL, TORCH
 
 LAYERS, EXPERTS, TOP_K, SIZE, REPEATS = 8, 64, 8, 512, 9
 
@@ -23,17 +22,16 @@ def main() -> None:
     for count in (8, 64, 256, 512, 1024, 4096):
         rows = torch.randn(count * TOP_K, SIZE)
         chosen = torch.rand(LAYERS, count, EXPERTS).topk(TOP_K).indices
-        counts = [torch.bincount(layer.flatten(), minlength=EXPERTS) for layer in chosen]
-        times: dict[str, list[float]] = {"ours": [], "torch": []}
+        ends = [
+            torch.bincount(layer.flatten(), minlength=EXPERTS).cumsum(0, dtype=torch.int32)
+            for layer in chosen
+        ]
+        times: dict[str, list[float]] = {MKL: [], TORCH: []}
         for _ in range(REPEATS):
             for name, found in times.items():
                 start = time.perf_counter()
                 for layer in range(LAYERS):
-                    if name == "ours":
-                        grouped_mm(rows, weights[layer], counts[layer])
-                    else:
-                        ends = counts[layer].cumsum(0, dtype=torch.int32)
-                        F.grouped_mm(rows, weights[layer], offs=ends)
+                    GROUPED_MM[name](rows, weights[layer], ends[layer])
                 found.append((time.perf_counter() - start) / LAYERS)
         ours, theirs = (statistics.median(found) for found in times.values())
         sys.stdout.write(

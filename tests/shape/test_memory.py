@@ -96,6 +96,20 @@ def test_pages_that_nobody_ever_takes_need_no_memory() -> None:
     assert 10**9 == planned(asked, just_enough(50)).num_kv_pages
 
 
+@pytest.mark.parametrize(("reserved", "expected"), [(0, 7), (2 * PAGE, 5), (2 * PAGE - 1, 5)])
+def test_what_is_reserved_takes_the_place_of_the_tenth(reserved: int, expected: int) -> None:
+    """Where bytes to leave alone are given, all others are planned with."""
+    available = WEIGHTS + ROWS + 1000 + 7 * PAGE
+    memory = plan_memory(SHAPE, NEEDS, dtype="float32", available=available, reserved=reserved)
+    assert expected == memory.num_kv_pages
+
+
+def test_more_reserved_than_free_is_refused() -> None:
+    """Where others hold the share already, nothing is left to give."""
+    with pytest.raises(InputError, match=r"this machine has 0 .* to give"):
+        plan_memory(SHAPE, NEEDS, dtype="float32", available=10**9, reserved=10**10)
+
+
 def test_memory_prints_on_one_line() -> None:
     """Draws count as rows in words."""
     memory = Memory(weights=2 * 10**9, page=1000, num_kv_pages=3000, rows=10**6, draws=10**6)

@@ -6,6 +6,7 @@ a run needs it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
@@ -15,7 +16,7 @@ from lpbench.bench.spec import RunSpec
 from lpbench.errors import InputError
 from lpbench.plan.grid import Span, Tile
 from lpbench.plan.iteration import IterationPlan, PromptTile
-from lpbench.shape.memory import plan_memory
+from lpbench.shape.memory import Memory, plan_memory
 from lpbench.workload.routing import RoutingDraws
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ class Engine:
         """
         from lpbench.executors.torch_engine.checkpoint import check_checkpoint
         from lpbench.executors.torch_engine.device import (
-            available_bytes,
             cache_bytes,
             device_facts,
             pick_device,
@@ -50,14 +50,10 @@ class Engine:
         self._experiment = experiment
         self._device = pick_device(spec.device)
         self.device = str(self._device)
+        self._gpu_memory_utilization = spec.gpu_memory_utilization
         self.dtype = spec.dtype or ("bfloat16" if self._device.type == "cuda" else "float32")
         self.audit_dtype = self.dtype
-        self._memory = plan_memory(
-            experiment.shape,
-            experiment.needs(experiment.num_kv_pages),
-            dtype=self.dtype,
-            available=available_bytes(self._device),
-        )
+        self._memory = self._plan_memory(self.dtype, experiment.num_kv_pages)
         self.cache_bytes = cache_bytes(self._device)
         self.num_kv_pages = self._memory.num_kv_pages
         self.facts: Mapping[str, JsonValue] = {
@@ -84,28 +80,22 @@ class Engine:
         return self._executor
 
     def load(self) -> None:
-        """Load or draw the weights, draw the routing, and warm up.
+        """Load or draw the weights, draw the routing, and warm up; the facts then name the kernels.
 
         Raises:
             InputError: the checkpoint cannot be loaded.
         """
         self._executor = self._build(self.dtype)
+        self.facts = {**self.facts, "kernels": asdict(self._executor.kernels)}
         self._warm_up()
 
     def load_for_audit(self) -> None:
         """Change to float32 where it fits; else the audit is taken in the run's own dtype."""
-        from lpbench.executors.torch_engine.device import available_bytes
-
         if self.dtype == "float32":
             return
         self._executor = None
         try:
-            plan_memory(
-                self._experiment.shape,
-                self._experiment.needs(self.num_kv_pages),
-                dtype="float32",
-                available=available_bytes(self._device),
-            )
+            self._plan_memory("float32", self.num_kv_pages)
         except InputError:
             self._executor = self._build(self.dtype)
             return
@@ -126,6 +116,24 @@ class Engine:
         )
         self.executor.start_arm(script, probe)
         return probe
+
+    def _plan_memory(self, dtype: str, num_kv_pages: int | None) -> Memory:
+        """Return what the run needs in this dtype.
+
+        Raises:
+            InputError: it is more than the device has.
+        """
+        from lpbench.executors.torch_engine.device import available_bytes, reserved_bytes
+
+        return plan_memory(
+            self._experiment.shape,
+            self._experiment.needs(num_kv_pages),
+            dtype=dtype,
+            available=available_bytes(self._device),
+            reserved=reserved_bytes(
+                self._device, gpu_memory_utilization=self._gpu_memory_utilization
+            ),
+        )
 
     def _build(self, dtype: str) -> "TorchExecutor":
         from lpbench.executors.torch_engine.build import build_executor

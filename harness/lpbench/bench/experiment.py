@@ -161,6 +161,12 @@ def _check_options(spec: RunSpec) -> None:
         if number is not None and not 1 <= number <= MOST:
             msg = f"{option} {number} is out of range; accepted: 1 to {MOST}"
             raise InputError(msg)
+    if not 0 < spec.gpu_memory_utilization <= 1:
+        msg = (
+            f"--gpu-memory-utilization {spec.gpu_memory_utilization} is out of range; "
+            "accepted: above 0, at most 1"
+        )
+        raise InputError(msg)
     if not 0 <= spec.seed <= MAX_SEED:
         msg = f"--seed {spec.seed} is out of range; accepted: 0 to {MAX_SEED}"
         raise InputError(msg)

@@ -37,6 +37,7 @@ class RunSpec:
         dtype: float32 or bfloat16; default bfloat16 on cuda, float32 on cpu.
         max_num_seqs: admitted and unfinished requests at most.
         num_kv_pages: KV pages of 16 tokens; default what the memory allows.
+        gpu_memory_utilization: share of a GPU's memory that may be in use, others' included.
         seed: of weights, prompt ids and routing draws.
     """
 
@@ -54,6 +55,7 @@ class RunSpec:
     dtype: str | None = None
     max_num_seqs: int = 256
     num_kv_pages: int | None = None
+    gpu_memory_utilization: float = 0.9
     seed: int = 0
 
     @classmethod

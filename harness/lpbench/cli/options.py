@@ -105,6 +105,10 @@ def _run_spec(
         int | None,
         typer.Option(help="KV pages of 16 tokens.", show_default="what the memory allows"),
     ] = None,
+    gpu_memory_utilization: Annotated[
+        float,
+        typer.Option(help="Share of a GPU's memory to use, for KV pages too; nothing on a CPU."),
+    ] = _DEFAULTS.gpu_memory_utilization,
     seed: Annotated[
         int, typer.Option(help="Of weights, prompt ids and routing draws.")
     ] = _DEFAULTS.seed,
@@ -124,5 +128,6 @@ def _run_spec(
         dtype=dtype,
         max_num_seqs=max_num_seqs,
         num_kv_pages=num_kv_pages,
+        gpu_memory_utilization=gpu_memory_utilization,
         seed=seed,
     )

@@ -63,11 +63,14 @@ class Evidence:
 class Executor(Protocol):
     """Carries out the iterations of one arm after another, on the same weights and prompts."""
 
-    def start_arm(self, script: Mapping[int, Sequence[int]] | None) -> None:
+    def start_arm(
+        self, script: Mapping[int, Sequence[int]] | None, *, pinned: bool = False
+    ) -> None:
         """Begin an arm with an empty KV cache, the requests' contexts aside.
 
         Args:
             script: tokens to feed instead of the engine's own, by request; None decodes greedily.
+            pinned: send every row to the same experts: the control of the counter pass.
         """
 
     def execute(self, plan: IterationPlan) -> Execution:

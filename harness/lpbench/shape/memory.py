@@ -12,7 +12,7 @@ from lpbench.shape.model import DTYPE_BYTES, ModelShape
 from lpbench.units import format_bytes
 
 HEADROOM = 0.9
-"""Share of the free memory that a run may plan with."""
+"""Share of the free memory that a run may plan with, where nothing else is said."""
 
 ROW_VALUES = 12
 """Values of hidden size a row needs at once in a layer: residual, normed, gathered, results."""
@@ -74,7 +74,9 @@ class Needs:
     draws: int
 
 
-def plan_memory(shape: ModelShape, needs: Needs, *, dtype: str, available: int) -> Memory:
+def plan_memory(
+    shape: ModelShape, needs: Needs, *, dtype: str, available: int, reserved: int | None = None
+) -> Memory:
     """Return the memory a run needs, its KV pool sized to what is free.
 
     Args:
@@ -82,12 +84,13 @@ def plan_memory(shape: ModelShape, needs: Needs, *, dtype: str, available: int) 
         needs: what the workload asks for.
         dtype: float32 or bfloat16.
         available: free bytes of the device.
+        reserved: how many of them to leave alone; None for a tenth.
 
     Raises:
         InputError: it is more than there is.
     """
     size = DTYPE_BYTES[dtype]
-    free = int(available * HEADROOM)
+    free = int(available * HEADROOM) if reserved is None else max(0, available - reserved)
     pair = PAIR_VALUES[shape.family] * shape.expert_size
     row = ROW_VALUES * shape.hidden_size + shape.top_k * pair
     fixed = Memory(

@@ -4,7 +4,8 @@ Owns: one record of two arms with round numbers.
 Must not know: how a record comes about.
 """
 
-from lpbench.analysis.ledger import build_ledger, unmeasured
+from lpbench.analysis.ledger import build_ledger
+from lpbench.bench.dram import EXPERTS, all_dram, unmeasured_dram
 from lpbench.record.schema import (
     Arm,
     ArmAudit,
@@ -111,8 +112,8 @@ def _arm(label: str, params: dict[str, int | str], values: dict[str, float]) -> 
             counted=counted,
             uniform=modelled,
             modelled=PassBytes(experts=counted, attention_weights=300_000_000, kv_read=50_000_000),
-            dram=unmeasured("no_device", pass_=_COUNTS),
-            experts=unmeasured("no_device", pass_=_COUNTS),
+            dram=all_dram(unmeasured_dram("no_device")),
+            experts=unmeasured_dram("no_device")[EXPERTS],
         ),
     )
 

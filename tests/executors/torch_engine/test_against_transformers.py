@@ -15,7 +15,7 @@ from lpbench.plan.request import Request
 from lpbench.workload.tokens import draw_ids
 from tests.arms import Bench, Served, build_bench, single_thread
 from tests.checkpoints import save_gpt_oss, save_qwen3_moe
-from tests.oracle import Floats, Oracle, final_sequences
+from tests.oracle import Oracle, greedy, oracle_logits, worst_differences
 
 BOUND = 1e-4
 """Of float32 logits; they are of order 1, of order 10 where the head is a tied embedding."""
@@ -138,36 +138,9 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pair]:
     return make
 
 
-def oracle_logits(
-    oracle: Oracle, bench: Bench, tokens: Mapping[int, Sequence[int]]
-) -> dict[tuple[int, int], Floats]:
-    """Return the oracle's logits of every (request, n-th generated token)."""
-    found: dict[tuple[int, int], Floats] = {}
-    for request, sequence in final_sequences(bench.ids, tokens).items():
-        logits = oracle.see(sequence).logits[len(bench.ids[request]) - 1 :]
-        found |= {(request, nth): row for nth, row in enumerate(logits)}
-    return found
-
-
-def worst_differences(
-    reference: Mapping[tuple[int, int], Floats], found: Mapping[tuple[int, int], Floats]
-) -> list[float]:
-    """Return the largest absolute difference of a logit, for every generated token."""
-    assert set(reference) == set(found)
-    return [float(np.abs(row - found[token]).max()) for token, row in reference.items()]
-
-
-def greedy(logits: Mapping[tuple[int, int], Floats]) -> dict[int, list[int]]:
-    """Return each request's most likely tokens, in order."""
-    tokens: dict[int, list[int]] = {}
-    for request, nth in sorted(logits):
-        tokens.setdefault(request, []).append(int(logits[request, nth].argmax()))
-    return tokens
-
-
 def assert_equals_oracle(pair: Pair, served: Served, fed: Mapping[int, Sequence[int]]) -> float:
     """Hold every generated token's logits to the oracle's over `fed`; return the worst."""
-    expected = oracle_logits(pair.oracle, pair.bench, fed)
+    expected = oracle_logits(pair.oracle, pair.bench.ids, fed)
     worst = max(worst_differences(expected, served.witnessed.evidence.logits))
     assert greedy(expected) == served.witnessed.tokens
     assert worst <= BOUND
@@ -238,9 +211,9 @@ def test_bfloat16_errs_no_more_than_transformers_does(
     place would add, while the flips, as frequent in both, cancel.
     """
     pair = pairs(geometry)
-    reference = oracle_logits(pair.oracle, pair.bench, SCRIPT)
+    reference = oracle_logits(pair.oracle, pair.bench.ids, SCRIPT)
     rounded = type(pair.model).from_pretrained(pair.folder, dtype=torch.bfloat16)
-    theirs = worst_differences(reference, oracle_logits(Oracle(rounded), pair.bench, SCRIPT))
+    theirs = worst_differences(reference, oracle_logits(Oracle(rounded), pair.bench.ids, SCRIPT))
     served = build_bench(pair.folder, REQUESTS, dtype="bfloat16").serve(schedule, script=SCRIPT)
     ours = worst_differences(reference, served.witnessed.evidence.logits)
     record_property("mean_ours_theirs", (np.mean(ours), np.mean(theirs)))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lpbench.executors.torch_engine import weights as weights_module
 from lpbench.executors.torch_engine.weights import (
     LayerWeights,
     ModelWeights,
@@ -79,6 +80,19 @@ def test_dummy_weights_of_all_dtypes_agree_up_to_rounding() -> None:
     narrow = tensors(dummy_weights(shape, dtype=torch.bfloat16, device="cpu", seed=3))
     for name, value in narrow.items():
         assert torch.equal(wide[name].bfloat16(), value)
+
+
+@pytest.mark.parametrize("at_a_time", [16, 1 << 10])
+def test_dummy_weights_drawn_in_slices_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, at_a_time: int
+) -> None:
+    """However little is drawn at a time, the values are those of one draw a tensor."""
+    shape = replace(small("qwen3-30b-a3b"), num_heads=4)
+    at_once = tensors(dummy_weights(shape, dtype=torch.bfloat16, device="cpu", seed=3))
+    monkeypatch.setattr(weights_module, "DRAW_VALUES", at_a_time)
+    sliced = tensors(dummy_weights(shape, dtype=torch.bfloat16, device="cpu", seed=3))
+    for name, value in at_once.items():
+        assert torch.equal(value, sliced[name]), name
 
 
 @pytest.mark.parametrize("name", ["qwen3-30b-a3b", "gpt-oss-20b"])

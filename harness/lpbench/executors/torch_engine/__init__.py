@@ -1,5 +1,5 @@
 """Real forward passes of MoE models in torch, driven by an IterationPlan alone.
 
-Reading order: weights, rotary, kv_cache, grouped, operators, layer, hidden, forward, probe,
-executor.
+Reading order: weights, rotary, kv_cache, transfer, grouped, kernels, operators, layer, hidden,
+forward, touched, probe, executor.
 """

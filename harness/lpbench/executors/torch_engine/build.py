@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from lpbench.executors.torch_engine.checkpoint import load_weights
-from lpbench.executors.torch_engine.device import DTYPES, keep_freed_memory
+from lpbench.executors.torch_engine.device import DTYPES, compute_on, keep_freed_memory
 from lpbench.executors.torch_engine.executor import TorchExecutor
 from lpbench.executors.torch_engine.weights import dummy_weights
 from lpbench.plan.request import Request
@@ -48,6 +48,7 @@ def build_executor(
     """
     torch_dtype = DTYPES[dtype]
     keep_freed_memory()
+    compute_on(device)
     if folder is None:
         weights = dummy_weights(shape, dtype=torch_dtype, device=device, seed=seed)
     else:

@@ -1,6 +1,6 @@
 """Which device a run computes on, what it has, what it is.
 
-Owns: the device's choice, its free memory and its facts for the record.
+Owns: the device's choice, torch's settings for it, its free memory and its facts for the record.
 Must not know: what will run on it.
 """
 
@@ -35,7 +35,18 @@ def pick_device(name: str | None) -> torch.device:
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
         msg = f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA device(s)"
         raise UnavailableError(msg)
-    return torch.device(name)
+    return torch.device("cuda", int(index or 0)) if kind == "cuda" else torch.device("cpu")
+
+
+def compute_on(device: torch.device) -> None:
+    """Make a GPU the current one, and have matmuls of float32 compute in float32.
+
+    The environment can make TF32 torch's default (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE): ten bits that
+    would pass for float32.
+    """
+    torch.set_float32_matmul_precision("highest")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
 
 
 def keep_freed_memory() -> None:
@@ -55,8 +66,22 @@ def keep_freed_memory() -> None:
 def available_bytes(device: torch.device) -> int:
     """Return the memory that is free for a run."""
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # what a model left behind that is no longer there
         return torch.cuda.mem_get_info(device)[0]
     return int(psutil.virtual_memory().available)
+
+
+def reserved_bytes(device: torch.device, *, gpu_memory_utilization: float) -> int | None:
+    """Return how much of a GPU's memory a run leaves alone; None where that is not set.
+
+    Args:
+        device: where the run computes.
+        gpu_memory_utilization: share of all its memory, that of other processes included, which
+            may be in use.
+    """
+    if device.type != "cuda":
+        return None
+    return int(torch.cuda.mem_get_info(device)[1] * (1 - gpu_memory_utilization))
 
 
 def cache_bytes(device: torch.device) -> int | None:

@@ -9,14 +9,17 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from lpbench.errors import RunError
 from lpbench.executors.executor import CONTEXT_CHUNK, Execution
 from lpbench.executors.torch_engine.forward import Forward
 from lpbench.executors.torch_engine.forward import Sequence as Tokens
+from lpbench.executors.torch_engine.kernels import pick_kernels
 from lpbench.executors.torch_engine.kv_cache import KvCache
 from lpbench.executors.torch_engine.layer import Block
 from lpbench.executors.torch_engine.probe import Probe
 from lpbench.executors.torch_engine.rotary import rotary_table
 from lpbench.executors.torch_engine.touched import Touched
+from lpbench.executors.torch_engine.transfer import to_device, to_host
 from lpbench.executors.torch_engine.weights import ModelWeights
 from lpbench.plan.grid import Span, Tile
 from lpbench.plan.iteration import IterationPlan, PromptTile, Segment
@@ -41,7 +44,11 @@ class _Witness:
 
 
 class TorchExecutor:
-    """Runs every arm of an experiment on the same weights, prompts and routing draws."""
+    """Runs every arm of an experiment on the same weights, prompts and routing draws.
+
+    Attributes:
+        kernels: what computes on this device.
+    """
 
     def __init__(
         self,
@@ -65,30 +72,47 @@ class TorchExecutor:
         self._device = weights.embed.device
         self._requests = {request.index: request for request in requests}
         self._ids = ids
-        self._cache = KvCache(shape, dtype=weights.embed.dtype, device=self._device)
+        dtype = weights.embed.dtype
+        self.kernels = pick_kernels(shape, device=self._device, dtype=dtype)
+        self._cache = KvCache(shape, dtype=dtype, device=self._device)
         most = max(request.kv_tokens for request in requests)
         self._forward = Forward(
             shape,
             weights,
+            kernels=self.kernels,
             cache=self._cache,
-            rotary=rotary_table(shape, most, dtype=weights.embed.dtype, device=self._device),
+            rotary=rotary_table(shape, most, dtype=dtype, device=self._device),
         )
         self._drawn = {
-            request.index: torch.from_numpy(
-                draws.experts(request=request.index, start=0, stop=request.kv_tokens)
-            ).to(self._device)
+            request.index: to_device(
+                draws.experts(request=request.index, start=0, stop=request.kv_tokens),
+                self._device,
+            )
             for request in requests
             if draws is not None
         }
         self._script: Mapping[int, Sequence[int]] | None = None
         self._sequences: dict[int, Tokens] = {}
+        self._filled: set[int] = set()
         self._probe: Probe | None = None
 
     def start_arm(
-        self, script: Mapping[int, Sequence[int]] | None, probe: Probe | None = None
+        self,
+        script: Mapping[int, Sequence[int]] | None,
+        probe: Probe | None = None,
+        *,
+        pinned: bool = False,
     ) -> None:
-        """Begin an arm: empty cache, contexts filled; `probe` listens to an audit pass."""
-        self._cache.close_all()
+        """Begin an arm: empty cache, contexts filled.
+
+        A context is computed once: its keys and values stay in memory from arm to arm.
+
+        Args:
+            script: tokens to feed instead of the engine's own, by request; None decodes greedily.
+            probe: listens to an audit pass.
+            pinned: send every row to experts 0..top_k instead: the control of the counter pass.
+        """
+        self._cache.close_all(but=self._filled)
         self._forward.reset()
         self._script, self._probe = script, None
         self._sequences = {
@@ -97,39 +121,75 @@ class TorchExecutor:
         for request in self._requests.values():
             if request.context_tokens:
                 self._fill_context(request)
+        if pinned:
+            for index, sequence in self._sequences.items():
+                sequence.drawn = self._pinned(self._requests[index].kv_tokens)
         self._probe = probe
 
     def execute(self, plan: IterationPlan) -> Execution:
-        """Run one pass and append a token to every request that is due one."""
-        for part in plan.prefill:
-            self._cache.open(part.request, self._requests[part.request].kv_tokens)
+        """Run one pass and append a token to every request that is due one.
+
+        The host waits for the device once, when the tokens and the bitmap are read back; so it
+        does where no token is due, and the clock then tells when the pass was over.
+
+        Raises:
+            RunError: the device's memory is not enough.
+        """
         touched = Touched(plan, self._shape, device=self._device)
-        with torch.inference_mode():
-            due, logits = self._forward.run(plan, self._sequences, _Witness(touched, self._probe))
-            best = logits.argmax(-1).tolist()
-        tokens = dict(zip(due, best, strict=True))
+        try:
+            for part in plan.prefill:
+                self._cache.open(part.request, self._requests[part.request].kv_tokens)
+            with torch.inference_mode():
+                witness = _Witness(touched, self._probe)
+                due, logits = self._forward.run(plan, self._sequences, witness)
+                best, bits = to_host(logits.argmax(-1), touched.bits)
+        except torch.OutOfMemoryError:
+            raise RunError(
+                f"the device ran out of memory in a pass with {plan.num_prefill_tokens} prompt "
+                f"tokens and {len(plan.decodes)} decodes; use a smaller --max-num-seqs, "
+                "max_num_batched_tokens or workload"
+            ) from None
+        tokens = dict(zip(due, best.tolist(), strict=True))
         for at, (request, token) in enumerate(tokens.items()):
             nth = len(self._sequences[request].ids) - len(self._ids[request])
             if self._probe is not None:
                 self._probe.sample(request, nth, logits[at])
             fed = token if self._script is None else self._script[request][nth]
             self._sequences[request].ids.append(fed)
-        return Execution(tokens=tokens, routed=touched.routed())
+        return Execution(tokens=tokens, routed=touched.routed(bits))
 
     def release(self, request: int) -> None:
-        """Drop a request's cache; should it come back, its context is computed again too."""
+        """Drop a request's cache; should it come back, its context is computed again too.
+
+        The context of a finished request stays, for the next arm.
+        """
+        generated = len(self._sequences[request].ids) - len(self._ids[request])
+        if request in self._filled and generated == self._requests[request].output_tokens:
+            return
+        self._filled.discard(request)
         self._cache.close(request)
         self._sequences[request].offset = 0
 
     def now_ns(self) -> int:
-        """Return the monotonic clock."""
+        """Return the host's monotonic clock.
+
+        Right for a GPU's passes too: `execute` has waited for the device when it returns.
+        """
         return time.perf_counter_ns()
 
     def _fill_context(self, request: Request) -> None:
         """Prefill the context, uncounted and untimed, and let the prompt start behind it."""
         index, length = request.index, request.context_tokens
-        for start in range(0, length, CONTEXT_CHUNK):
+        missing = range(0) if index in self._filled else range(0, length, CONTEXT_CHUNK)
+        for start in missing:
             tokens = Span(start, min(length, start + CONTEXT_CHUNK))
             tile = Tile(tokens, Span(0, self._shape.num_layers))
             self.execute(IterationPlan(decodes=(), prefill=(PromptTile(index, tile),)))
+        self._filled.add(index)
         self._sequences[index].offset = length
+
+    def _pinned(self, positions: int) -> torch.Tensor:
+        """Return the same experts for every layer and position."""
+        shape = self._shape
+        experts = torch.arange(shape.top_k, dtype=torch.int16, device=self._device)
+        return experts.expand(shape.num_layers, positions, shape.top_k)

@@ -14,15 +14,18 @@ Must not know: which schedule made the plan, how many tokens a request will ask 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 
 from lpbench.executors.torch_engine.hidden import HiddenStates
+from lpbench.executors.torch_engine.kernels import Kernels
 from lpbench.executors.torch_engine.kv_cache import KvCache
 from lpbench.executors.torch_engine.layer import Block, Rows, run_layer
 from lpbench.executors.torch_engine.operators import TorchOperators
 from lpbench.executors.torch_engine.rotary import Rotary
 from lpbench.executors.torch_engine.touched import Witness
+from lpbench.executors.torch_engine.transfer import to_device
 from lpbench.executors.torch_engine.weights import ModelWeights
 from lpbench.plan.iteration import IterationPlan, PromptRows, Segment
 from lpbench.shape.model import ModelShape
@@ -43,6 +46,10 @@ class Sequence:
     offset: int
     drawn: torch.Tensor | None
 
+    def ids_of(self, rows: PromptRows) -> list[int]:
+        """Return the token ids of these prompt rows."""
+        return self.ids[self.offset + rows.tokens.start : self.offset + rows.tokens.stop]
+
     def block(self, rows: PromptRows) -> Block:
         """Return where these prompt rows stand."""
         return Block(
@@ -54,12 +61,18 @@ class Forward:
     """The model: weights, operators, KV cache and the hidden states between layers."""
 
     def __init__(
-        self, shape: ModelShape, weights: ModelWeights, *, cache: KvCache, rotary: Rotary
+        self,
+        shape: ModelShape,
+        weights: ModelWeights,
+        *,
+        kernels: Kernels,
+        cache: KvCache,
+        rotary: Rotary,
     ) -> None:
         """Put the model together; `rotary` holds every position that will be asked for."""
         self._shape = shape
         self._weights = weights
-        self._operators = TorchOperators(shape)
+        self._operators = TorchOperators(shape, kernels)
         self._cache = cache
         self._rotary = rotary
         self._hidden = HiddenStates()
@@ -71,12 +84,12 @@ class Forward:
     def run(
         self, plan: IterationPlan, sequences: Mapping[int, Sequence], witness: Witness
     ) -> tuple[tuple[int, ...], torch.Tensor]:
-        """Carry out `plan`.
+        """Carry out `plan`. Nothing is read on the host: it may run ahead of the device.
 
         Returns:
             The requests a token is due for, and their logits float32 [requests, vocabulary].
         """
-        decoding = self._embed([sequences[index].ids[-1] for index in plan.decodes])
+        decoding = self._weights.embed[:0]  # until the first segment: every decode starts there
         for segment in plan.segments(self._shape.num_layers):
             hidden = self._gather(segment, decoding, sequences)
             rows = self._rows(segment, sequences)
@@ -98,21 +111,19 @@ class Forward:
 
     def _embed(self, ids: list[int]) -> torch.Tensor:
         embed = self._weights.embed
-        return embed[torch.tensor(ids, dtype=torch.int64, device=embed.device)]
+        return F.embedding(to_device(np.array(ids, dtype=np.int64), embed.device), embed)
 
     def _gather(
         self, segment: Segment, decoding: torch.Tensor, sequences: Mapping[int, Sequence]
     ) -> torch.Tensor:
+        layer = segment.layers.start
+        if layer == 0:
+            ids = [sequences[index].ids[-1] for index in segment.decodes]
+            for rows in segment.prompts:
+                ids += sequences[rows.request].ids_of(rows)
+            return self._embed(ids)
         parts = [decoding] if segment.decodes else []
-        for rows in segment.prompts:
-            if segment.layers.start:
-                parts.append(self._hidden.take(rows.request, segment.layers.start, rows.tokens))
-            else:
-                sequence = sequences[rows.request]
-                start, stop = rows.tokens.start, rows.tokens.stop
-                parts.append(
-                    self._embed(sequence.ids[sequence.offset + start : sequence.offset + stop])
-                )
+        parts += [self._hidden.take(rows.request, layer, rows.tokens) for rows in segment.prompts]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _scatter(self, segment: Segment, hidden: torch.Tensor) -> torch.Tensor:
@@ -129,9 +140,10 @@ class Forward:
             for index in segment.decodes
         ]
         blocks += [sequences[rows.request].block(rows) for rows in segment.prompts]
-        positions = torch.cat(
-            [torch.arange(block.start, block.start + block.count) for block in blocks]
-        ).to(self._rotary.cos.device)
+        positions = to_device(
+            np.concatenate([np.arange(one.start, one.start + one.count) for one in blocks]),
+            self._rotary.cos.device,
+        )
         layers = slice(segment.layers.start, segment.layers.stop)
         drawn = [
             table[layers, block.start : block.start + block.count]
@@ -140,7 +152,7 @@ class Forward:
         ]
         return Rows(
             blocks=tuple(blocks),
-            rotary=Rotary(self._rotary.cos[positions], self._rotary.sin[positions]),
+            rotary=self._rotary.at(positions),
             drawn=torch.cat(drawn, dim=1).long() if drawn else None,
         )
 

@@ -6,6 +6,8 @@ there may be is decided in pages by `plan.queues`, whatever the layout here.
 Must not know: layers' weights, schedules.
 """
 
+from collections.abc import Collection
+
 import torch
 
 from lpbench.shape.model import ModelShape
@@ -37,9 +39,10 @@ class KvCache:
         """Drop the slab of `request`, if it has one."""
         self._slabs.pop(request, None)
 
-    def close_all(self) -> None:
-        """Drop every slab."""
-        self._slabs.clear()
+    def close_all(self, *, but: Collection[int] = ()) -> None:
+        """Drop every slab, except those of these requests."""
+        for request in set(self._slabs) - set(but):
+            self.close(request)
 
     def append(self, request: int, layer: int, start: int, rows: torch.Tensor) -> torch.Tensor:
         """Write rows at positions start.. and return all keys and values up to them.

@@ -1,7 +1,8 @@
-"""The operators of a layer, in torch: what a GPU's kernels will be put under.
+"""The operators of a layer, in torch, the same for every device.
 
 Owns: norm, projection to heads, attention, routing, experts; each a pure function of tensors.
-Must not know: requests, plans, where tensors are kept.
+Must not know: requests, plans, where tensors are kept; and no value of a tensor: none is read on
+the host.
 
 Both families are served; where they differ (order of the cast in the norm, softmax before or
 after the top-k, the activation) the formula is the one of the family's published model code, so
@@ -11,7 +12,8 @@ that bfloat16 rounds in the same places.
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 
-from lpbench.executors.torch_engine.grouped import grouped_mm
+from lpbench.executors.torch_engine.grouped import GROUPED_MM
+from lpbench.executors.torch_engine.kernels import Kernels
 from lpbench.executors.torch_engine.rotary import Rotary
 from lpbench.executors.torch_engine.weights import LayerWeights
 from lpbench.shape.model import ModelShape
@@ -27,9 +29,11 @@ GLU_ALPHA = 1.702
 class TorchOperators:
     """The operators for one model shape."""
 
-    def __init__(self, shape: ModelShape) -> None:
-        """Take what the formulas need from `shape`."""
+    def __init__(self, shape: ModelShape, kernels: Kernels) -> None:
+        """Take what the formulas need from `shape`, and how to compute them from `kernels`."""
         self._shape = shape
+        self._grouped_mm = GROUPED_MM[kernels.experts]
+        self._fused_causal = kernels.fused_causal
         self._groups = shape.num_heads // shape.num_kv_heads
         self._scale = shape.head_dim**-0.5
 
@@ -76,7 +80,7 @@ class TorchOperators:
             [rows, heads * head_dim].
         """
         rows, length = len(queries), cached.shape[2]
-        if sinks is None and not window and rows == length:
+        if self._fused_causal and sinks is None and not window and rows == length:
             keys, values = cached.split(1)
             out = F.scaled_dot_product_attention(
                 queries.transpose(0, 1)[None],
@@ -141,11 +145,12 @@ class TorchOperators:
         """
         count, top_k = ids.shape
         expert, order = ids.flatten().sort(stable=True)
-        counts = torch.bincount(expert, minlength=self._shape.num_experts)
-        inner = grouped_mm(F.embedding(order // top_k, rows), weights.gate_up, counts)
+        every = torch.arange(self._shape.num_experts, device=ids.device)
+        ends = torch.searchsorted(expert, every, right=True, out_int32=True)
+        inner = self._grouped_mm(F.embedding(order // top_k, rows), weights.gate_up, ends)
         if weights.gate_up_bias is not None:
             inner += weights.gate_up_bias.index_select(0, expert)
-        results = grouped_mm(self._activate(inner), weights.down, counts)
+        results = self._grouped_mm(self._activate(inner), weights.down, ends)
         if weights.down_bias is not None:
             results += weights.down_bias.index_select(0, expert)
         back = torch.empty_like(order)
@@ -233,6 +238,6 @@ class TorchOperators:
         if seen is not None:
             scores = scores.masked_fill_(~seen, float("-inf"))
         rows = queries.shape[2] // self._groups
-        sink = sinks.float().repeat_interleave(rows).view(1, keys.shape[1], -1, 1)
+        sink = sinks.float()[:, None].expand(-1, rows).reshape(1, keys.shape[1], -1, 1)
         odds = torch.cat((scores, sink), dim=-1).softmax(-1)[..., :-1]
         return odds.to(values.dtype) @ values

@@ -22,6 +22,10 @@ class Rotary:
     cos: torch.Tensor
     sin: torch.Tensor
 
+    def at(self, positions: torch.Tensor) -> "Rotary":
+        """Return the rows of a table for these positions, int64 on its device."""
+        return Rotary(self.cos.index_select(0, positions), self.sin.index_select(0, positions))
+
     def turn_(self, heads: torch.Tensor) -> None:
         """Rotate [rows, heads, head_dim] in place: the first half of each head against the second.
 

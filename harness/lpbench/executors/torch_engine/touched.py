@@ -1,16 +1,18 @@
 """Which experts an iteration touches: the engine's callback on the router's output.
 
-Owns: the bitmap [layers, (decodes, each prompt), experts] of one iteration, on the device, read
-once at its end.
-Must not know: what the bitmap is counted into.
+Owns: the bitmap [layers, (decodes, each prompt), experts] of one iteration, on the device.
+Must not know: what the bitmap is counted into, when it is read back.
 """
 
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lpbench.executors.executor import Routed
 from lpbench.executors.torch_engine.layer import Block
+from lpbench.executors.torch_engine.transfer import to_device
 from lpbench.plan.iteration import IterationPlan, Segment
 from lpbench.shape.model import ModelShape
 
@@ -26,14 +28,18 @@ class Witness(Protocol):
 
 
 class Touched:
-    """The witness that counts."""
+    """The witness that counts.
+
+    Attributes:
+        bits: the bitmap, bool [layers, 1 + prompts, experts]; whole once the iteration is over.
+    """
 
     def __init__(self, plan: IterationPlan, shape: ModelShape, *, device: torch.device) -> None:
         """Start with no expert touched."""
         self._prompts = tuple(part.request for part in plan.prefill)
         self._slots = {request: 1 + at for at, request in enumerate(self._prompts)}
         self._experts = shape.num_experts
-        self._bits = torch.zeros(
+        self.bits = torch.zeros(
             (shape.num_layers, 1 + len(self._prompts), shape.num_experts),
             dtype=torch.bool,
             device=device,
@@ -43,16 +49,14 @@ class Touched:
     def enter(self, segment: Segment, blocks: tuple[Block, ...]) -> None:
         """Lay out whose bits each row of the segment sets."""
         slots = [0] * len(segment.decodes) + [self._slots[p.request] for p in segment.prompts]
-        counts = [block.count for block in blocks]
-        self._base = (
-            torch.tensor(slots).repeat_interleave(torch.tensor(counts))[:, None] * self._experts
-        ).to(self._bits.device)
+        by_row = np.repeat(np.array(slots), [block.count for block in blocks])
+        self._base = to_device(by_row * self._experts, self.bits.device)[:, None]
 
     def route(self, layer: int, ids: torch.Tensor, logits: torch.Tensor) -> None:
         """Set the bits of every (row, expert) pair."""
         del logits
-        self._bits[layer].view(-1).index_fill_(0, (self._base + ids).view(-1), value=True)
+        self.bits[layer].view(-1).index_fill_(0, (self._base + ids).view(-1), value=True)
 
-    def routed(self) -> Routed:
-        """Read the bitmap back."""
-        return Routed(touched=self._bits.cpu().numpy(), prompts=self._prompts)
+    def routed(self, bits: NDArray[np.bool_]) -> Routed:
+        """Return the bitmap, read back, with its owners."""
+        return Routed(touched=bits, prompts=self._prompts)

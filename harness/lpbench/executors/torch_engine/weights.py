@@ -18,6 +18,10 @@ from lpbench.shape.model import ModelShape
 EXPERT_MATRICES = frozenset({"gate_up", "down"})
 """The fields stored [E, in, out]."""
 
+DRAW_VALUES = 1 << 25
+"""Values drawn at a time, 128 MiB of float32. A multiple of 16, so that the CPU's generator, which
+fills 16 at a time, gives the same values as in one draw."""
+
 _SMALL = 0.1
 """Standard deviation of dummy biases, sinks and of norms around 1: seen, but never dominant."""
 
@@ -127,22 +131,26 @@ def dummy_weights(
     """Return random weights under which activations neither vanish nor explode.
 
     Every matrix is normal with deviation 1/sqrt(inputs), norms lie around 1, biases and sinks
-    around 0; an untied embedding has deviation 1. Drawn in float32 and then rounded, tensor by
-    tensor, so that all dtypes agree up to rounding and no second copy of the model ever stands in
+    around 0; an untied embedding has deviation 1. Drawn in float32 and then rounded, `DRAW_VALUES`
+    at a time, so that all dtypes agree up to rounding and little more than the model ever stands in
     memory.
 
     Args:
         shape: the model.
         dtype: of all tensors.
-        device: where they are drawn and stay; CPU and CUDA draw different values.
-        seed: same seed, shape and kind of device: same values.
+        device: where they are drawn and stay; CPU and CUDA draw different values, and so do GPUs
+            of different models.
+        seed: same seed, shape and model of device: same values.
     """
     generator = torch.Generator(device=device).manual_seed(seed)
 
     def draw(name: str, dims: tuple[int, ...]) -> torch.Tensor:
         mean, deviation = _distribution(name, dims, tied=shape.tied_embeddings)
-        values = torch.empty(dims, dtype=torch.float32, device=device)
-        return values.normal_(mean, deviation, generator=generator).to(dtype)
+        values = torch.empty(dims, dtype=dtype, device=device)
+        for part in values.view(-1).split(DRAW_VALUES):
+            drawn = torch.empty_like(part, dtype=torch.float32)
+            part.copy_(drawn.normal_(mean, deviation, generator=generator))
+        return values
 
     outside = {name: draw(name, dims) for name, dims in model_dims(shape).items()}
     layers = tuple(

@@ -1,0 +1,177 @@
+"""The CUDA path without a GPU: fake tensors on a fake device, through whole arms.
+
+torch's FakeTensorMode carries shapes, dtypes and devices and no values: a tensor on another device,
+and a read of a value on the host (`.item()`, `.tolist()`, `nonzero`, `bincount`), raise.
+"""
+
+import ctypes
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+from lpbench.bench.loop import Limits, Step, run_arm
+from lpbench.executors.torch_engine import executor as executor_module
+from lpbench.executors.torch_engine.executor import TorchExecutor
+from lpbench.executors.torch_engine.grouped import BLOCKS, TORCH
+from lpbench.executors.torch_engine.weights import (
+    LayerWeights,
+    ModelWeights,
+    layer_dims,
+    model_dims,
+)
+from lpbench.plan.request import Request
+from lpbench.plan.schedules import parse_schedule
+from lpbench.shape.catalogue import find_shape
+from lpbench.shape.model import ModelShape
+from lpbench.workload.routing import RoutingDraws
+
+CUDA = torch.device("cuda", 0)
+CUDA_TYPE, META_TYPE = 1, 14
+"""Their numbers in c10/core/DeviceType.h."""
+
+MODELS = ("qwen3-30b-a3b", "gpt-oss-20b")
+SCHEDULES = (
+    "whole",
+    "chunked:max_num_batched_tokens=100",
+    "layered:num_groups=2",
+    "hybrid:chunk=100,num_groups=2",
+)
+DTYPES = (torch.bfloat16, torch.float32)
+LAYERS = 2
+"""GPT-OSS's have a window and none."""
+
+REQUESTS = (
+    Request(index=0, prompt_tokens=9, output_tokens=3),
+    Request(index=1, prompt_tokens=140, output_tokens=1, arrival=1),
+    Request(index=2, prompt_tokens=20, output_tokens=1, context_tokens=150, arrival=1),
+)
+"""Decodes beside prompts, a prompt cut into slices, one behind a context."""
+
+IDS = {one.index: [1] * (one.context_tokens + one.prompt_tokens) for one in REQUESTS}
+
+
+class Reads:
+    """Stands in for what reads tensors back: zeros in their place."""
+
+    def __init__(self) -> None:
+        """Start with nothing read."""
+        self.sizes: list[tuple[int, ...]] = []
+
+    def __call__(self, *tensors: torch.Tensor) -> tuple[NDArray[Any], ...]:
+        """Take note of the first one's size; all must be on the GPU."""
+        assert {CUDA} == {tensor.device for tensor in tensors}
+        self.sizes.append(tuple(tensors[0].shape))
+        return tuple(np.zeros(one.shape, str(one.dtype).removeprefix("torch.")) for one in tensors)
+
+
+def sent(values: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Stand in for what sends an array: without a GPU there is no pinned memory."""
+    return torch.empty(values.shape, dtype=getattr(torch, values.dtype.name), device=device)
+
+
+@pytest.fixture(scope="module")
+def device_guard() -> Iterator[None]:
+    """Give torch's CPU build a guard for CUDA devices, the meta device's, which does nothing.
+
+    Indexing and `.to` ask for one before any mode is asked; FakeTensorMode does the rest.
+    """
+    library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libc10.so"))
+    name = "_ZN3c104impl26device_guard_impl_registryE"
+    guards = (ctypes.c_void_p * (META_TYPE + 1)).in_dll(library, name)
+    own = guards[CUDA_TYPE]
+    guards[CUDA_TYPE] = own or guards[META_TYPE]
+    yield
+    guards[CUDA_TYPE] = own
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch, device_guard: None) -> Iterator[Reads]:
+    """Compute with fake tensors, as if on a Hopper GPU, and return what was read back."""
+    del device_guard
+    seen = Reads()
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(executor_module, "to_host", seen)
+    for module in ("executor", "forward", "touched"):
+        monkeypatch.setattr(f"lpbench.executors.torch_engine.{module}.to_device", sent)
+    with FakeTensorMode():
+        yield seen
+
+
+def small(name: str) -> ModelShape:
+    """Return a catalogue model with few and narrow layers."""
+    shape, _ = find_shape(name)
+    return replace(
+        shape,
+        num_layers=LAYERS,
+        windows=shape.windows[:LAYERS],
+        hidden_size=64,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=16,
+        num_experts=8,
+        top_k=2,
+        expert_size=32,
+        vocab_size=50,
+    )
+
+
+def build(
+    shape: ModelShape, dtype: torch.dtype, *, draws: RoutingDraws | None = None
+) -> TorchExecutor:
+    """Return the executor of a model on the fake GPU."""
+
+    def fields(dims: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+        return {name: torch.empty(size, dtype=dtype, device=CUDA) for name, size in dims.items()}
+
+    weights = ModelWeights(
+        layers=tuple(LayerWeights(**fields(layer_dims(shape))) for _ in range(LAYERS)),
+        **fields(model_dims(shape)),
+    )
+    return TorchExecutor(shape, weights, requests=REQUESTS, ids=IDS, draws=draws)
+
+
+def serve(executor: TorchExecutor, schedule: str) -> list[Step]:
+    """Run an arm to its end."""
+    executor.start_arm(None)
+    limits = Limits(num_kv_pages=100, max_num_seqs=8)
+    return list(
+        run_arm(parse_schedule(schedule), REQUESTS, executor, num_layers=LAYERS, limits=limits)
+    )
+
+
+@pytest.mark.parametrize(("model", "dtype", "schedule"), [*product(MODELS, DTYPES, SCHEDULES)])
+def test_no_schedule_mixes_devices_or_reads_on_the_host(
+    reads: Reads, model: str, dtype: torch.dtype, schedule: str
+) -> None:
+    """Whole arms run on a device without values, and each pass is read back once, at its end."""
+    executor = build(small(model), dtype)
+    assert (TORCH if dtype == torch.bfloat16 else BLOCKS) == executor.kernels.experts
+    steps = serve(executor, schedule)
+    assert any(step.plan.decodes and step.plan.prefill for step in steps)
+    context = (0,)
+    assert [context, *((len(step.execution.tokens),) for step in steps)] == reads.sizes
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_drawn_routing_stays_on_the_device(reads: Reads, model: str) -> None:
+    """The draws are sent ahead; passes take their slices of them there."""
+    draws = RoutingDraws("calibrated", 3, LAYERS, 8, 2)
+    steps = serve(build(small(model), torch.bfloat16, draws=draws), SCHEDULES[2])
+    assert 1 + len(steps) == len(reads.sizes)
+
+
+@pytest.mark.parametrize("operator", [torch.Tensor.tolist, torch.Tensor.item, torch.Tensor.nonzero])
+def test_the_fake_device_notices_a_read(operator: Callable[[torch.Tensor], object]) -> None:
+    """What the tests above rely on: a value asked for on the host raises."""
+    with FakeTensorMode():
+        value = torch.zeros(1, dtype=torch.int64, device=CUDA)
+        with pytest.raises((DataDependentOutputException, RuntimeError)):
+            operator(value)

@@ -1,0 +1,15 @@
+import numpy as np
+import torch
+
+from lpbench.executors.torch_engine.transfer import to_device, to_host
+
+CPU = torch.device("cpu")
+
+
+def test_what_is_sent_comes_back() -> None:
+    """Values, dimensions and types survive the way there and back, empty ones too."""
+    sent = (np.arange(6, dtype=np.int64).reshape(2, 3), np.zeros((0, 4), dtype=np.int16))
+    back = to_host(*(to_device(values, CPU) for values in sent))
+    for values, returned in zip(sent, back, strict=True):
+        assert values.dtype == returned.dtype
+        assert np.array_equal(values, returned)

@@ -1,0 +1,132 @@
+"""The engine on a GPU: transformers' logits, the CPU's counts, equal tokens, no hidden wait."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import pytest
+import torch
+
+from lpbench.bench.audit import audit
+from lpbench.executors.torch_engine.forward import Forward, Sequence
+from lpbench.executors.torch_engine.touched import Witness
+from lpbench.plan.iteration import IterationPlan
+from lpbench.workload.routing import RoutingDraws
+from tests.arms import build_bench
+from tests.gpu.checkpoints import (
+    EXPERTS,
+    LAYERS,
+    REQUESTS,
+    SCHEDULES,
+    SCRIPT,
+    TOP_K,
+    Checkpoint,
+)
+from tests.oracle import Oracle, oracle_logits, worst_differences
+
+pytestmark = pytest.mark.gpu
+
+BOUND = 1e-4
+"""Of a float32 logit, relative to the largest."""
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have torch raise where the host waits for the device within a pass."""
+    run = Forward.run
+
+    def watched(
+        self: Forward, plan: IterationPlan, sequences: Mapping[int, Sequence], witness: Witness
+    ) -> tuple[tuple[int, ...], torch.Tensor]:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return run(self, plan, sequences, witness)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(Forward, "run", watched)
+    yield
+    assert 0 == torch.cuda.get_sync_debug_mode()
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_float32_logits_equal_transformers(
+    checkpoint: Checkpoint, schedule: str, record_property: Callable[[str, object], None]
+) -> None:
+    """Every generated token's logits are transformers' on the same GPU, without TF32 in either."""
+    bench = build_bench(checkpoint.folder, REQUESTS, device="cuda:0")
+    assert not bench.executor.kernels.tf32
+    served = bench.serve(schedule, script=SCRIPT)
+    theirs = type(checkpoint.model).from_pretrained(checkpoint.folder, dtype=torch.float32)
+    expected = oracle_logits(Oracle(theirs.to("cuda:0")), bench.ids, SCRIPT)
+    largest = max(float(np.abs(row).max()) for row in expected.values())
+    worst = max(worst_differences(expected, served.witnessed.evidence.logits))
+    record_property("worst", worst / largest)
+    assert worst <= BOUND * largest
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_bfloat16_errs_no_more_than_transformers_does(
+    checkpoint: Checkpoint, schedule: str, record_property: Callable[[str, object], None]
+) -> None:
+    """Our mean error against float32 is at most 1.5 times that of transformers' bfloat16 model.
+
+    Why the mean: tests/executors/torch_engine/test_against_transformers.py.
+    """
+    bench = build_bench(checkpoint.folder, REQUESTS, dtype="bfloat16", device="cuda:0")
+    reference = oracle_logits(Oracle(checkpoint.model), bench.ids, SCRIPT)
+    rounded = type(checkpoint.model).from_pretrained(checkpoint.folder, dtype=torch.bfloat16)
+    oracle = Oracle(rounded.to("cuda:0"))
+    theirs = np.mean(worst_differences(reference, oracle_logits(oracle, bench.ids, SCRIPT)))
+    served = bench.serve(schedule, script=SCRIPT)
+    ours = np.mean(worst_differences(reference, served.witnessed.evidence.logits))
+    record_property("mean_ours_theirs", (ours, theirs))
+    assert ours <= 1.5 * theirs
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_counts_equal_the_cpus_under_drawn_routing(checkpoint: Checkpoint, schedule: str) -> None:
+    """With calibrated routing every iteration touches the same experts on both devices."""
+    draws = RoutingDraws("calibrated", 3, LAYERS, EXPERTS, TOP_K)
+    cpu, gpu = (
+        build_bench(checkpoint.folder, REQUESTS, device=device, draws=draws).serve(
+            schedule, script=SCRIPT
+        )
+        for device in ("cpu", "cuda:0")
+    )
+    assert len(cpu.steps) == len(gpu.steps)
+    for ours, theirs in zip(cpu.steps, gpu.steps, strict=True):
+        assert ours.execution.routed.prompts == theirs.execution.routed.prompts
+        assert np.array_equal(ours.execution.routed.touched, theirs.execution.routed.touched)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_routers_own_choice_is_the_cpus(checkpoint: Checkpoint, schedule: str) -> None:
+    """Each row's experts are the CPU's, where the router is not undecided by less than 1e-3."""
+    arms = [
+        build_bench(checkpoint.folder, REQUESTS, device=device)
+        .serve(schedule, script=SCRIPT)
+        .witnessed
+        for device in ("cpu", "cuda:0")
+    ]
+    found = audit(arms, dtype="float32")
+    assert 0 == found.far_disagreements
+    assert found.routing_agreement > 0.99
+
+
+def test_schedules_generate_the_same_tokens(checkpoint: Checkpoint) -> None:
+    """In float32 all schedules decode the same greedy tokens."""
+    bench = build_bench(checkpoint.folder, REQUESTS, device="cuda:0")
+    tokens = [bench.serve(schedule).witnessed.tokens for schedule in SCHEDULES]
+    assert [tokens[0]] * len(SCHEDULES) == tokens
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.usefixtures("no_waiting")
+def test_the_host_never_waits_within_a_pass(
+    checkpoint: Checkpoint, schedule: str, dtype: str
+) -> None:
+    """Nothing below Forward.run synchronises, with drawn routing and with the router's own."""
+    for draws in (None, RoutingDraws("uniform", 3, LAYERS, EXPERTS, TOP_K)):
+        bench = build_bench(checkpoint.folder, REQUESTS, dtype=dtype, device="cuda:0", draws=draws)
+        bench.run(schedule)
