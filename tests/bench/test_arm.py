@@ -158,6 +158,6 @@ def test_a_run_looks_its_device_up(run: Record) -> None:
         assert "impossible_bandwidth" in codes(arm)
         assert "impossible_bandwidth" in arm.metrics["expert_bytes"].reasons
         assert arm.ledger.dram_bytes is not None
-        assert ("not_measured",) == arm.ledger.dram_bytes.reasons
+        assert ("no_device",) == arm.ledger.dram_bytes.reasons
     (ratio,) = (one for one in run.comparison if one.metric == "expert_bytes")
     assert (None, ("impossible_bandwidth",)) == (ratio.ratio, ratio.reasons)

@@ -106,6 +106,8 @@ def run_energy(
         except BaseException as error:
             run.fail(error)
             raise
+        finally:
+            meter.close()
 
 
 class _Run:

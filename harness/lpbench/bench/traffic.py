@@ -85,6 +85,9 @@ def run_traffic(
         except BaseException as error:
             run.fail(error)
             raise
+        finally:
+            if meter is not None:
+                meter.close()
 
 
 def _find_counters(counters: Counters, device: str) -> tuple[Meter | None, str]:

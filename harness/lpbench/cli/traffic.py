@@ -16,6 +16,9 @@ def traffic(
     ledger: Annotated[
         bool, typer.Option("--ledger", help="Print all bytes too: counted, modelled, measured.")
     ] = False,
+    require_counters: Annotated[
+        bool, typer.Option("--require-counters", help="Exit 77 unless DRAM bytes are measured.")
+    ] = False,
     output: Output = None,
     json: Json = None,
     quiet: Quiet = False,
@@ -25,16 +28,23 @@ def traffic(
 
     Without options: a small built-in MoE on a built-in workload, chunked against layered prefill.
     Exit codes: 0 ok, 1 the run failed, 2 bad input, 5 the schedules computed different things,
-    77 device absent, 130 interrupted.
+    77 a device or counters asked for are absent, 130 interrupted.
     """
-    from lpbench.bench.traffic import run_traffic
+    from lpbench.bench.traffic import Counters, run_traffic
     from lpbench.cli.output import open_store, show_record
     from lpbench.cli.render import progress_bar
+    from lpbench.meters.catalogue import build_meter
+    from lpbench.meters.meter import Meter
     from lpbench.report.ledger import ledger_tables
     from lpbench.report.traffic import finding, notes, traffic_table
 
+    def find_counters(device: str) -> Meter | None:
+        kind, _, index = device.partition(":")
+        return build_meter("cupti", gpu=int(index or 0)) if kind == "cuda" else None
+
+    counters = Counters(find=find_counters, required=require_counters)
     with progress_bar(shown=not (quiet or no_progress)) as progress:
-        record = run_traffic(spec, lambda: open_store(output, json), progress)
+        record = run_traffic(spec, lambda: open_store(output, json), progress, counters)
     tables = [traffic_table(record), *(ledger_tables(record) if ledger else ())]
     show_record(record, tables, (finding(record), *notes(record)), json=json, quiet=quiet)
     if record.audit is not None and not record.audit.is_sound:

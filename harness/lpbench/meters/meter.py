@@ -78,3 +78,6 @@ class Meter(Protocol):
         A fault of the instrument in mid-window is no exception: the readings are invalid or
         absent, with its code.
         """
+
+    def close(self) -> None:
+        """Let go of the instrument; may be called twice. A later `start` takes hold of it again."""

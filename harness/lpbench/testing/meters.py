@@ -54,6 +54,9 @@ class FakeMeter:
             )
         return Capability(meter=self.name, available=True, facts={"curve": "known"})
 
+    def close(self) -> None:
+        """Do nothing."""
+
     def start(self) -> None:
         """Open a window here and now."""
         self._start_ns = self._clock.now_ns()

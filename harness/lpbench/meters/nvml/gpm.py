@@ -72,6 +72,9 @@ class GpmMeter:
         facts["peak_bytes_per_s"] = None if isinstance(peak, Absent) else peak
         return Capability(meter=self.name, available=True, facts=facts)
 
+    def close(self) -> None:
+        """Do nothing: between windows nothing is held."""
+
     def start(self) -> None:
         """Open a window now.
 

@@ -74,6 +74,9 @@ class NvmlMeter:
         }
         return Capability(meter=self.name, available=True, facts=facts)
 
+    def close(self) -> None:
+        """Do nothing: between windows nothing is held."""
+
     def start(self) -> None:
         """Open a window at a tick of the energy counter, within two of its periods.
 
