@@ -1,5 +1,8 @@
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lpbench.executors.torch_engine.transfer import to_device, to_host
 
@@ -8,7 +11,10 @@ CPU = torch.device("cpu")
 
 def test_what_is_sent_comes_back() -> None:
     """Values, dimensions and types survive the way there and back, empty ones too."""
-    sent = (np.arange(6, dtype=np.int64).reshape(2, 3), np.zeros((0, 4), dtype=np.int16))
+    sent: tuple[NDArray[Any], ...] = (
+        np.arange(6, dtype=np.int64).reshape(2, 3),
+        np.zeros((0, 4), dtype=np.int16),
+    )
     back = to_host(*(to_device(values, CPU) for values in sent))
     for values, returned in zip(sent, back, strict=True):
         assert values.dtype == returned.dtype
