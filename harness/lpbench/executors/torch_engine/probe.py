@@ -17,7 +17,7 @@ from lpbench.shape.model import ModelShape
 
 
 class Probe:
-    """The witness of an audit pass over one arm."""
+    """The witness of an audit pass over one arm; it reads every layer's routing on the host."""
 
     def __init__(
         self,
