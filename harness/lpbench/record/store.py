@@ -61,6 +61,8 @@ class RunStore:
     def lines(self, name: str) -> "LineFile":
         """Return a file of the run's folder that is written line by line, such as a log.
 
+        A name may have a folder before it, such as samples/power.jsonl.
+
         Without a folder the lines go nowhere.
         """
         if name not in self._lines:
@@ -102,6 +104,7 @@ class LineFile:
         text = b"".join(to_json(value) + b"\n" for value in values)
         try:
             if self._file is None:
+                self._path.parent.mkdir(exist_ok=True)
                 self._file = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
             before = os.fstat(self._file).st_size
             try:
