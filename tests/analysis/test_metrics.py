@@ -1,12 +1,19 @@
 import pytest
 
-from lpbench.analysis.metrics import METRICS, TAIL_SAMPLES, Times, latency_samples, summarise
+from lpbench.analysis.metrics import (
+    ENERGY_METRICS,
+    METRICS,
+    TAIL_SAMPLES,
+    Times,
+    latency_samples,
+    summarise,
+)
 from lpbench.testing.records import example_record
 
 MS = 1_000_000
 """Nanoseconds of a millisecond."""
 
-UNITS = {"B", "1", "ratio", "ms"}
+UNITS = {"B", "1", "ratio", "ms", "J", "W"}
 EXACT = {
     "iterations",
     "prefill_rows",
@@ -36,8 +43,9 @@ def times(arrival: int, scheduled: int, *tokens: int) -> Times:
 
 def test_every_metric_has_a_unit_and_a_meaning() -> None:
     """The table of metrics uses the record's units."""
-    assert {name for name, metric in METRICS.items() if metric.unit not in UNITS} == set()
-    assert all(metric.meaning for metric in METRICS.values())
+    every = {**METRICS, **ENERGY_METRICS}
+    assert {name for name, metric in every.items() if metric.unit not in UNITS} == set()
+    assert all(metric.meaning for metric in every.values())
 
 
 def test_counts_are_exact_and_times_are_not() -> None:

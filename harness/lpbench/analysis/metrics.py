@@ -80,6 +80,19 @@ METRICS: Mapping[str, Metric] = {
         )
         for statistic in ("mean", "median", "p99", "max")
     },
+    "dram_bytes_read": Metric(
+        BYTES, "all that one run of the workload reads from the device's DRAM", compared=True
+    ),
+    "dram_bytes_written": Metric(BYTES, "all that one run writes to it", compared=True),
+    "expert_bytes_measured": Metric(
+        BYTES,
+        "expert_bytes of the control with pinned experts + dram_bytes_read - the control's",
+        compared=True,
+    ),
+}
+"""The metrics of the counting and the counter pass, by name."""
+
+ENERGY_METRICS: Mapping[str, Metric] = {
     "joules_per_total_token": Metric(
         JOULES, "joules over prompt and output tokens: the paper's energy per token"
     ),
@@ -90,7 +103,7 @@ METRICS: Mapping[str, Metric] = {
     "idle_power_w": Metric(WATTS, "power without work, the model loaded; before and after"),
     "idle_share": Metric(RATIO, "idle power x length of a window, over its joules"),
 }
-"""All metrics of a record, by name."""
+"""The metrics of the energy pass, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

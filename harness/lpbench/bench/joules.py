@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from lpbench.analysis.metrics import METRICS
+from lpbench.analysis.metrics import ENERGY_METRICS
 from lpbench.analysis.stats import paired_effect
 from lpbench.meters.meter import Measurement
 from lpbench.record.schema import Comparison, Reading, Window
@@ -211,7 +211,7 @@ def _reading(
 ) -> Reading:
     return Reading(
         value=median(samples) if samples else None,
-        unit=METRICS[name].unit,
+        unit=ENERGY_METRICS[name].unit,
         method="measured",
         source=source,
         validity="valid" if samples else "absent",

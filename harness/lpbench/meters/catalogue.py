@@ -94,7 +94,19 @@ def probe_meter(name: str) -> Capability:
     Raises:
         InputError: there is no such meter.
     """
-    entry = METERS.get(name)
+    try:
+        return _probe(name, METERS.get(name))
+    except ModuleNotFoundError as missing:
+        return Capability(
+            meter=name,
+            available=False,
+            code="missing_package",
+            reason=f"package {missing.name!r} is not installed",
+            fix=f"pip install {missing.name}",
+        )
+
+
+def _probe(name: str, entry: Entry) -> Capability:
     if entry.probe is not None:
         return cast("Capability", resolve_name(entry.probe)())
     if entry.factory is None:

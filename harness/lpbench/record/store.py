@@ -50,10 +50,7 @@ class RunStore:
             RunError: the disk is full, or the like.
         """
         if self._output is not None:
-            try:
-                self._output.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise _not_written(self._output, error.strerror) from error
+            _make_folder(self._output)
             write_atomically(self._output / "run.json", record.to_json())
         if self._json is not None:
             write_atomically(self._json, record.to_json())
@@ -67,6 +64,8 @@ class RunStore:
         """
         if name not in self._lines:
             path = None if self._output is None else self._output / name
+            if path is not None and path.parent != self._output:
+                _make_folder(path.parent)
             self._lines[name] = LineFile(path)
         return self._lines[name]
 
@@ -104,7 +103,6 @@ class LineFile:
         text = b"".join(to_json(value) + b"\n" for value in values)
         try:
             if self._file is None:
-                self._path.parent.mkdir(exist_ok=True)
                 self._file = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
             before = os.fstat(self._file).st_size
             try:
@@ -199,6 +197,13 @@ def _check_folder(output: Path) -> None:
     if not there.is_dir():
         raise InputError(f"--output {output} cannot be written: {there} is not a folder")
     check_writable(there / "run.json")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_written(folder, error.strerror) from error
 
 
 def _not_written(path: Path, reason: str | None) -> RunError:

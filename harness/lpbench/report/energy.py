@@ -99,7 +99,7 @@ def _against(found: Comparison, noise: Comparison | None) -> str:
         f"{found.baseline}"
     )
     if found.interval is None or noise is None or noise.interval is None:
-        return f"{text} (no interval: {', '.join(found.reasons)})"
+        return f"{text}, without an interval ({', '.join(found.reasons)}): undecided"
     low, high = found.interval
     if low <= 1 <= high:
         return f"{text}, but its interval holds none: undecided"
@@ -135,9 +135,9 @@ def notes(record: Record) -> tuple[str, ...]:
     blocks = len({one.block for one in first.windows})
     seconds = min(one.duration_ms for one in first.windows) / 1e3
     said = (
-        f"{blocks} blocks, every arm twice in each, forwards and back; windows of {seconds:.1f} s "
-        f"at least, {first.windows[0].runs} runs each. Medians over blocks; below them where the "
-        "median lies, 95 % at least. All in one process."
+        f"{blocks} block{'s' * (blocks != 1)}, every arm twice in each, forwards and back; windows "
+        f"of {seconds:.1f} s at least, {first.windows[0].runs} runs each. Medians over blocks; "
+        "below them where the median lies, 95 % at least. All in one process."
     )
     seen = dict.fromkeys(one.message for arm in record.arms for one in arm.warnings)
     return (said, *(f"Warning: {message}" for message in seen))

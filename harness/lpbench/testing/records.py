@@ -102,7 +102,11 @@ def _arm(label: str, params: dict[str, int | str], values: dict[str, float]) -> 
         schedule=Schedule(name=label, params=params),
         plan_hash=f"plans of {label}",
         effective_groups={} if label == "chunked" else {4: 2, 1: 3},
-        metrics={name: _counted(name, value) for name, value in values.items()} | _latencies(),
+        metrics={
+            **{name: _counted(name, value) for name, value in values.items()},
+            **_latencies(),
+            **unmeasured_dram("no_device"),
+        },
         windows=(
             Window(
                 name="arm", pass_=_COUNTS, iterations=int(values["iterations"]), duration_ms=3e3
