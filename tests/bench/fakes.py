@@ -58,7 +58,14 @@ class FakeEngine:
         self.num_kv_pages = 100
         self.cache_bytes = None
         self.facts: Mapping[str, Any] = {"device": "cpu"}
-        self.spec: Mapping[str, Any] = {"executor": "fake", "num_kv_pages": 100}
+        self.spec: Mapping[str, Any] = {
+            **experiment.identity,
+            "executor": "fake",
+            "device": "cpu",
+            "dtype": "float32",
+            "routing": experiment.routing,
+            "num_kv_pages": 100,
+        }
         self.executor = self
         self._shape = experiment.shape
         self._passes = 0

@@ -1,82 +1,26 @@
-"""The energy pass on a virtual clock: an engine that computes nothing, a power curve known.
+"""The energy pass: joules per unit of work, blocks, void windows, budgets, interruptions."""
 
-A pass of the model takes 10 ms, so a run's joules follow from its iterations alone.
-"""
-
-from bisect import bisect
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from lpbench.bench import energy
 from lpbench.bench.campaign import Campaign
-from lpbench.bench.energy import run_energy
 from lpbench.bench.experiment import Experiment
 from lpbench.bench.spec import RunSpec
 from lpbench.errors import InputError, UnavailableError
-from lpbench.executors.executor import Execution
-from lpbench.plan.iteration import IterationPlan
 from lpbench.record.schema import Arm, Comparison, Record
-from lpbench.record.store import RunStore, read_record
-from lpbench.testing.clocks import VirtualClock
-from lpbench.testing.meters import FakeMeter
-from tests.bench.fakes import FakeEngine, Quiet
-from tests.bench.tiny import tiny_spec
+from lpbench.record.store import read_record
+from tests.metered import PASS_S, WARM_UP_WINDOWS, WATTS, Job, energy_job
 
-PASS_S, WATTS = 0.01, 200.0
 TOKENS, OUTPUTS, REQUESTS = 3 * (20 + 5), 3 * 5, 3
 WHOLE, LAYERED = 5, 7
 """Iterations: one prefill, or three, then each request decodes four tokens more."""
 
-CAMPAIGN = Campaign(window=1, blocks=8, warm_up=0, idle=1)
-WARM_UP_WINDOWS = 2 + 1
-"""One of each arm, then the idle one."""
-
-Job = Callable[..., Record]
-
 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
-    """Return the pass on a fake engine, with what is special about its meter and campaign."""
-    clock = VirtualClock()
-
-    passes: list[float] = []
-
-    class TimedEngine(FakeEngine):
-        def execute(self, plan: IterationPlan) -> Execution:
-            passes.append(clock.now_ns() / 1e9)
-            clock.sleep(PASS_S)
-            return super().execute(plan)
-
-    def run(
-        *,
-        campaign: Campaign = CAMPAIGN,
-        power: Callable[[float], float] = lambda _: WATTS,
-        idle_watts: float | None = None,
-        engine: Mapping[str, object] | None = None,
-        absent: bool = False,
-        void: Sequence[int] = (),
-    ) -> Record:
-        def with_idle(seconds: float) -> float:
-            begun = passes[bisect(passes, seconds) - 1]
-            return (
-                power(seconds) if seconds < begun + 1.5 * PASS_S or not idle_watts else idle_watts
-            )
-
-        monkeypatch.setattr(energy, "Engine", type("Fake", (TimedEngine,), dict(engine or {})))
-        folder = tmp_path / "model"
-        folder.mkdir(exist_ok=True)
-        return run_energy(
-            tiny_spec(folder, schedules=("whole", "layered:num_groups=3")),
-            campaign,
-            lambda _: FakeMeter(clock, with_idle, void=void, absent=absent, step=0.1),
-            lambda: RunStore(output=tmp_path / "run", json=None),
-            Quiet(),
-            clock=clock,
-        )
-
-    return run
+    """Return the pass on a fake engine."""
+    return energy_job(tmp_path, monkeypatch)
 
 
 def by_label(record: Record) -> dict[str, Arm]:

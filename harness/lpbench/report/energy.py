@@ -8,17 +8,13 @@ from lpbench.analysis.stats import median_interval
 from lpbench.bench.joules import JOULES
 from lpbench.record.schema import Arm, Comparison, Reading, Record
 from lpbench.report.table import Table
-
-ABSENT = "-"
+from lpbench.report.traffic import ABSENT, run_title
 
 
 def energy_table(record: Record) -> Table:
     """Return one row per arm; the second line of a cell is its interval over the blocks."""
     return Table(
-        title=(
-            f"{record.spec['model']}, workload {record.spec['workload']}, "
-            f"{record.spec['routing']} routing, {record.spec['dtype']} on {record.spec['device']}"
-        ),
+        title=run_title(record),
         columns=(
             "schedule",
             "J per\ntoken",

@@ -16,10 +16,7 @@ SMALLEST_SHARE = 0.0005
 def traffic_table(record: Record) -> Table:
     """Return one row per arm; where a cell has two lines, they are mean and max."""
     return Table(
-        title=(
-            f"{record.spec['model']}, workload {record.spec['workload']}, "
-            f"{record.spec['routing']} routing, {record.spec['dtype']} on {record.spec['device']}"
-        ),
+        title=run_title(record),
         columns=(
             "schedule",
             "iter.",
@@ -32,6 +29,15 @@ def traffic_table(record: Record) -> Table:
             "same\ntokens",
         ),
         rows=tuple(_row(arm, record.audit) for arm in record.arms),
+    )
+
+
+def run_title(record: Record) -> str:
+    """Return what ran and where."""
+    spec = record.spec
+    return (
+        f"{spec['model']}, workload {spec['workload']}, {spec['routing']} routing, "
+        f"{spec['dtype']} on {spec['device']}"
     )
 
 
