@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lpbench.bench import dram
 from lpbench.bench.traffic import Counters, run_traffic
 from lpbench.errors import UnavailableError
 from lpbench.executors.executor import Execution
@@ -85,6 +86,7 @@ def meter(monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineMeter]:
         return done
 
     monkeypatch.setattr(TorchExecutor, "execute", metered)
+    monkeypatch.setattr(dram, "WINDOW_S", 0.01)
     with single_thread():
         yield found
 
