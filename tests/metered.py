@@ -24,7 +24,7 @@ from tests.bench.tiny import tiny_spec
 
 PASS_S, WATTS = 0.01, 200.0
 
-CAMPAIGN = Campaign(window=1, blocks=8, warm_up=0, idle=1)
+CAMPAIGN = Campaign(window=1, blocks=8, warm_up=0, idle=1, offset=0)
 WARM_UP_WINDOWS = 2 + 1
 """One of each arm, then the idle one."""
 

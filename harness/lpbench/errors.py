@@ -32,6 +32,11 @@ class InvalidMeasurementError(LpbenchError):
 
 
 class UnavailableError(LpbenchError):
-    """The machine lacks something that was asked for (exit 77)."""
+    """The machine lacks something that was asked for (exit 77).
+
+    Attributes:
+        code: the reason as a record's reason code.
+    """
 
     exit_code: ClassVar[int] = 77
+    code: str = "unavailable"

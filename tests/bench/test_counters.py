@@ -6,14 +6,20 @@ from pathlib import Path
 import pytest
 
 from lpbench.bench import dram
+from lpbench.bench.campaign import Campaign
+from lpbench.bench.energy import run_energy
+from lpbench.bench.spec import RunSpec
 from lpbench.bench.traffic import Counters, run_traffic
-from lpbench.errors import UnavailableError
+from lpbench.errors import InputError, UnavailableError
 from lpbench.executors.executor import Execution
 from lpbench.executors.torch_engine.executor import TorchExecutor
+from lpbench.meters.clocks import HostClock
+from lpbench.meters.cupti.fault import SamplerError
 from lpbench.meters.meter import Capability, Measurement
 from lpbench.plan.iteration import IterationPlan
 from lpbench.record.schema import Reading, Record
 from lpbench.record.store import RunStore
+from lpbench.testing.meters import FakeMeter
 from tests.arms import single_thread
 from tests.bench.fakes import Quiet
 from tests.bench.tiny import tiny_spec
@@ -168,3 +174,57 @@ def test_a_cpu_has_no_counters(tmp_path: Path) -> None:
             Quiet(),
             Counters(required=True),
         )
+
+
+def test_counters_that_are_lost_in_the_pass_cost_their_bytes_alone(
+    tmp_path: Path, meter: EngineMeter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was counted stands, the audit is made, and the code says what happened."""
+
+    def lose() -> None:
+        raise SamplerError("hardware_busy", "another profiler has the counters")
+
+    monkeypatch.setattr(meter, "start", lose)
+    record = run(tmp_path, meter)
+    assert ("complete", True) == (record.status, record.audit is not None)
+    for arm in record.arms:
+        assert ("hardware_busy",) == arm.metrics["dram_bytes_read"].reasons
+        assert "valid" == arm.metrics["expert_bytes"].validity
+
+
+def test_a_context_that_is_lost_has_no_place_in_a_window(
+    tmp_path: Path, meter: EngineMeter
+) -> None:
+    """Its prefill would be read as the run's: no bytes then, and no energy either."""
+    spec = scarce_spec(tmp_path)
+    record = run_traffic(
+        spec,
+        lambda: RunStore(output=None, json=None),
+        Quiet(),
+        Counters(find=lambda _: meter),
+    )
+    assert record.arms[0].metrics["preemptions"].value
+    assert ("context_recomputed",) == record.arms[0].metrics["dram_bytes_read"].reasons
+    with pytest.raises(InputError, match="preempts a request with context_tokens"):
+        run_energy(
+            spec,
+            Campaign(),
+            lambda _: FakeMeter(HostClock(), lambda _: 1),
+            lambda: RunStore(output=None, json=None),
+            Quiet(),
+        )
+
+
+def scarce_spec(folder: Path) -> RunSpec:
+    """Return a run in which requests with contexts are preempted."""
+    requests = folder / "requests.jsonl"
+    line = '{"prompt_tokens": 14, "output_tokens": 30, "context_tokens": 32}'
+    requests.write_text(f"{line}\n{line}\n")
+    return tiny_spec(
+        folder,
+        requests=requests,
+        num_kv_pages=8,
+        num_prompts=None,
+        input_len=None,
+        output_len=None,
+    )

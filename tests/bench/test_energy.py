@@ -101,6 +101,21 @@ def test_idle_power_is_shown_apart(job: Job) -> None:
     assert pytest.approx(WATTS) == metrics["power_w_mean"].value
 
 
+def test_windows_start_at_a_random_phase(job: Job) -> None:
+    """The wait is in the window, for the meter's own clock starts it; the work is the same."""
+    arm = job(campaign=Campaign(window=1, warm_up=0, idle=1, offset=0.1)).arms[0]
+    waits = [one.duration_ms - one.runs * WHOLE * PASS_S * 1e3 for one in arm.windows]
+    assert len(waits) == len({round(wait, 3) for wait in waits})
+    assert all(0 <= wait <= 100 for wait in waits)
+
+
+def test_the_record_says_how_it_was_measured(job: Job) -> None:
+    """Windows, blocks and the meter's facts, beside the spec that other passes join by."""
+    record = job()
+    assert (1, 8, "fake") == tuple(record.protocol[key] for key in ("window", "blocks", "meter"))
+    assert {"curve": "known"} == record.protocol["meter_facts"]
+
+
 def test_a_budget_takes_blocks_away(job: Job) -> None:
     """With 30 s in all, warm-up, idle and three blocks of 7.5 s fit; too few for an interval."""
     record = job(campaign=Campaign(window=1, blocks=8, warm_up=0, idle=1, budget=30))

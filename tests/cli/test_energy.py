@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lpbench.cli.energy import JOULE_METERS
+from lpbench.bench.energy import JOULE_METERS
 from lpbench.meters.catalogue import probe_meter
 from lpbench.record.store import read_record
 from lpbench.testing.nvml.build import build_nvml_double
@@ -125,4 +125,4 @@ def test_windows_that_are_too_short_prove_nothing(tmp_path: Path) -> None:
         for code in window.readings["total_gpu_energy_j"].reasons
     }
     assert {"too_short"} == codes
-    assert "no window is valid" in result.err
+    assert "no block of valid windows" in result.err

@@ -4,7 +4,7 @@ import pytest
 
 from lpbench.bench.campaign import Campaign
 from lpbench.report.energy import energy_table, finding, notes
-from tests.metered import WATTS, Job, energy_job
+from tests.metered import Job, energy_job
 
 
 @pytest.fixture
@@ -32,10 +32,29 @@ def test_the_finding_says_by_how_much_and_what_the_noise_is(job: Job) -> None:
     assert said.endswith("measured by a known curve, idle power included.")
 
 
-def test_an_effect_below_the_noise_is_undecided(job: Job) -> None:
-    """Power that jumps every 3.3 s, up to sevenfold: 40 % more passes are lost in it."""
-    noisy = job(power=lambda seconds: WATTS * (1 + int(seconds / 3.3) * 5 % 7))
-    assert "undecided" in finding(noisy)
+@pytest.mark.parametrize(
+    ("interval", "noise", "expected"),
+    [
+        ((1.01, 1.10), (0.97, 1.02), False),
+        ((0.99, 1.10), (0.97, 1.02), True),
+        ((1.01, 1.10), (0.92, 1.02), True),
+    ],
+    ids=["beyond the noise", "its interval holds none", "less than the noise"],
+)
+def test_what_is_decided(
+    job: Job, interval: tuple[float, float], noise: tuple[float, float], *, expected: bool
+) -> None:
+    """An effect of 5 % is claimed beyond its own interval's and the A/A arm's edges alone."""
+    record = job()
+    seen = {"whole#2": (1.0, noise), "layered:num_groups=3": (1.05, interval)}
+    changed = [
+        one.model_copy(update=dict(zip(("ratio", "interval"), seen[one.candidate], strict=True)))
+        if one.metric == "joules_per_total_token"
+        else one
+        for one in record.comparison
+    ]
+    said = finding(record.model_copy(update={"comparison": tuple(changed)}))
+    assert expected == ("undecided" in said)
 
 
 def test_too_few_blocks_decide_nothing(job: Job) -> None:

@@ -73,15 +73,6 @@ def is_impossible(num_bytes: float, *, duration_ms: float, device: Device | None
     return device is not None and num_bytes * 1e3 > device.memory_bandwidth * duration_ms
 
 
-def check_measured(reading: Reading, *, duration_ms: float, device: Device | None) -> Reading:
-    """Return measured DRAM bytes of a window, invalid where they are impossible."""
-    if reading.value is None or not is_impossible(
-        reading.value, duration_ms=duration_ms, device=device
-    ):
-        return reading
-    return against(reading, IMPOSSIBLE)
-
-
 def bandwidth_cautions(
     *, impossible: int, expert_bytes: int, device: Device | None
 ) -> list[Caution]:

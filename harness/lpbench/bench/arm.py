@@ -246,6 +246,14 @@ class ArmLog:
         return shape.expert_bytes(self._bytes_per_value) * loads
 
     @property
+    def recomputed_context(self) -> bool:
+        """Whether a request with a context was preempted: its context was prefilled again."""
+        return any(
+            self._requests[request].context_tokens and count
+            for request, count in self._preempted.items()
+        )
+
+    @property
     def seconds(self) -> float:
         """How long the arm took."""
         return (self._span_ns[1] - self._span_ns[0]) / 1e9

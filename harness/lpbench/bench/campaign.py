@@ -47,7 +47,7 @@ class Campaign:
             InputError: the budget is too small, in one line with what it takes.
         """
         least = self.warm_up + 2 * self.idle + 2 * num_arms * self.window
-        if self.budget is not None and not self.budget >= least:
+        if self.budget is not None and not least <= self.budget < math.inf:
             msg = (
                 f"--time-budget {self.budget:g} s holds no block: warm-up, idle windows and "
                 f"2 x {num_arms} windows of {self.window:g} s take {math.ceil(least)} s at least"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from lpbench.analysis.checks import CACHE_FACTOR, against, check_measured
+from lpbench.analysis.checks import CACHE_FACTOR, IMPOSSIBLE, against, is_impossible
 from lpbench.meters.cupti.slope import slope
 from lpbench.meters.meter import Measurement, Meter
 from lpbench.record.schema import Reading
@@ -127,15 +127,16 @@ def _window(
     run(runs)
     found: Measurement = meter.stop()
     duration_ms = (found.stop_ns - found.start_ns) / 1e6
-    return {
-        name: check_measured(found.readings[name], duration_ms=duration_ms, device=device)
-        for name in (READ, WRITTEN)
-    }
+    readings = {name: found.readings[name] for name in (READ, WRITTEN)}
+    if is_impossible(all_dram(readings).value or 0, duration_ms=duration_ms, device=device):
+        return {name: against(one, IMPOSSIBLE) for name, one in readings.items()}
+    return readings
 
 
 def _difference(mine: Reading, pinned: Reading, *, known: int) -> Reading:
     """Return the expert bytes from a run's slope and its control's."""
-    return _combined(mine, pinned, lambda run, control: known + run - control)
+    found = _combined(mine, pinned, lambda run, control: known + run - control)
+    return found if (found.value or 0) >= 0 else against(found, "not_resolved")
 
 
 def _combined(first: Reading, second: Reading, formula: Callable[[float, float], float]) -> Reading:

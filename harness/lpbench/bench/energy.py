@@ -9,7 +9,7 @@ Must not know: how a run is shown, what a schedule does, which instrument a mete
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 from pydantic import JsonValue
@@ -18,6 +18,7 @@ from lpbench import __version__
 from lpbench.analysis.compare import compare_arms
 from lpbench.bench.arm import ArmLog
 from lpbench.bench.campaign import Campaign, block_order
+from lpbench.bench.cautions import run_cautions
 from lpbench.bench.engine import Engine
 from lpbench.bench.experiment import ArmSpec, Experiment, resolve
 from lpbench.bench.joules import (
@@ -31,7 +32,7 @@ from lpbench.bench.joules import (
 from lpbench.bench.loop import run_arm
 from lpbench.bench.spec import RunSpec
 from lpbench.bench.traffic import Listener
-from lpbench.errors import UnavailableError
+from lpbench.errors import InputError, UnavailableError
 from lpbench.meters.clocks import Clock, HostClock
 from lpbench.meters.meter import Capability, Measurement, Meter
 from lpbench.record.provenance import digest, environment
@@ -39,8 +40,17 @@ from lpbench.record.schema import Arm, Caution, Record
 from lpbench.record.store import RunStore
 from lpbench.shape.model import DTYPE_BYTES
 
+JOULE_METERS = {"cuda": "nvml", "cpu": "rapl"}
+"""What measures the joules of a device unless told."""
+
 FLAT = 1.0
 """Degrees by which a temperature may still rise over a warm-up window and be called flat."""
+
+TICK = "energy_tick_period_s"
+"""The reading that says how often the meter's counter moves."""
+
+LEAST_TICKS = 30
+"""A window holds so many of them at least, that its edges weigh little."""
 
 TEMPERATURE = "gpu_temperature_c_last"
 """The reading that says whether the device is warm; a meter without it warms up by time alone."""
@@ -178,6 +188,12 @@ class _Run:
             start = self._clock.now_ns()
             iterations = self._run(arm, log)
             seconds = (self._clock.now_ns() - start) / 1e9
+            if log.recomputed_context:
+                msg = (
+                    f"{arm.label} preempts a request with context_tokens, whose context would be "
+                    "computed again in the middle of a window; give more --num-kv-pages"
+                )
+                raise InputError(msg)
             self._script = self._script or log.tokens
             self._turns.append(
                 _Turn(arm=arm, role="arm", log=log, iterations=iterations, seconds=seconds)
@@ -210,7 +226,12 @@ class _Run:
             if spent >= campaign.warm_up and (flat or spent >= campaign.warm_up_most):
                 break
             last = now
-        self._runs = campaign.repeats(min(turn.seconds for turn in self._turns))
+        self._turns[1].seconds = self._turns[0].seconds  # the A/A arm is the first one again
+        tick = found.readings.get(TICK)
+        if tick is not None and tick.value is not None:
+            longer = max(campaign.window, LEAST_TICKS * tick.value)
+            self._campaign = replace(campaign, window=longer)
+        self._runs = self._campaign.repeats(min(turn.seconds for turn in self._turns))
 
     def _measure(self, *, spent: float) -> None:
         """Run the blocks: every arm twice in each, forwards and back."""
@@ -220,7 +241,6 @@ class _Run:
         self._listener.stage("measure", blocks * len(order))
         for at in range(blocks):
             for turn in order:
-                self._clock.sleep(self._offsets.uniform(0, self._campaign.offset))
                 found, _ = self._window(turn, self._runs)
                 turn.windows.append(
                     Metered(
@@ -236,6 +256,9 @@ class _Run:
     def _window(self, turn: _Turn, runs: int) -> tuple[Measurement, float]:
         """Run an arm so often in one window; return it and the seconds of one run."""
         self._meter.start()
+        # Within the window: the meter opens at a tick of its own clock, and a wait before it would
+        # be lost in waiting for that.
+        self._clock.sleep(self._offsets.uniform(0, self._campaign.offset))
         start = self._clock.now_ns()
         for _ in range(runs):
             self._run(turn.arm)
@@ -294,9 +317,12 @@ class _Run:
             command="energy",
             spec=spec,
             spec_hash=digest(spec),
-            environment=environment(
-                {**self._engine.facts, self._meter.name: dict(self._capability.facts)}
-            ),
+            environment=environment(self._engine.facts),
+            protocol={
+                **asdict(self._campaign),
+                "meter": self._meter.name,
+                "meter_facts": dict(self._capability.facts),
+            },
             arms=arms,
             comparison=(
                 *compare_arms(arms),
@@ -323,7 +349,7 @@ class _Run:
 
     def _cautions(self, turn: _Turn) -> list[Caution]:
         """Return what was wrong with windows, and with tokens."""
-        said = []
+        said = run_cautions(self._experiment, self._engine)
         void = [one for one in turn.windows if one.reading.validity != "valid"]
         if void:
             codes = ", ".join(dict.fromkeys(c for one in void for c in one.reading.reasons))
@@ -336,6 +362,12 @@ class _Run:
         if turn.log.tokens != self._turns[0].log.tokens:
             message = f"{turn.arm.label}: its own tokens differ from the first schedule's"
             said.append(Caution(code="tokens_differ", message=message))
+        own = JOULE_METERS[self._engine.device.partition(":")[0]]
+        if self._meter.name in JOULE_METERS.values() and self._meter.name != own:
+            message = (
+                f"the joules are {self._meter.name}'s, but the work ran on {self._engine.device}"
+            )
+            said.append(Caution(code="other_device", message=message))
         if any(joules_of(one).validity != "valid" for one in self._idle):
             said.append(Caution(code="void_idle", message="an idle window is void"))
         return said

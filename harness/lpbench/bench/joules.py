@@ -15,7 +15,8 @@ from lpbench.meters.meter import Measurement
 from lpbench.record.schema import Comparison, Reading, Window
 
 ENERGY_PASS = "energy"  # noqa: S105 - a pass over the workload, no password
-"""The pass in which joules are measured: nothing is counted or traced in it."""
+"""The pass in which joules are measured: nothing is traced, and experts are counted as always, for
+less than 1 % of an iteration."""
 
 JOULES = ("total_gpu_energy_j", "total_cpu_package_energy_j")
 """The readings that hold the joules of a window, by meter."""

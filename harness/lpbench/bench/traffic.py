@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol
 
+from pydantic import JsonValue
+
 from lpbench import __version__
-from lpbench.analysis.checks import cache_cautions, routing_cautions
 from lpbench.analysis.compare import compare_arms
 from lpbench.bench.arm import ArmLog
 from lpbench.bench.audit import Witnessed, audit, sampled_tokens
+from lpbench.bench.cautions import run_cautions
 from lpbench.bench.dram import Control, cached, measure_dram, unmeasured_dram
 from lpbench.bench.engine import Engine
 from lpbench.bench.experiment import ArmSpec, Experiment, resolve
 from lpbench.bench.loop import Step, run_arm
-from lpbench.bench.prompts import RANDOM_IDS
 from lpbench.bench.spec import RunSpec
 from lpbench.errors import UnavailableError
 from lpbench.meters.meter import Meter
@@ -125,6 +126,9 @@ class _Run:
     ) -> None:
         self._meter = meter
         self._no_dram = unmeasured_dram(no_dram)
+        self._protocol: dict[str, JsonValue] = {}
+        if meter is not None:
+            self._protocol = {"meter": meter.name, "meter_facts": dict(meter.probe().facts)}
         self._experiment = experiment
         self._engine = engine
         self._store = store
@@ -179,7 +183,7 @@ class _Run:
         for step in self._steps(arm):
             self._store.lines("iterations.jsonl").append([log.observe(step)])
         self._store.lines("requests.jsonl").append(log.request_lines())
-        self._arms.append(log.to_record(cautions=self._cautions(), dram=self._no_dram))
+        self._arms.append(log.to_record(cautions=self._cautions, dram=self._no_dram))
         self._under_way = None
         return log
 
@@ -191,18 +195,24 @@ class _Run:
         layer_bytes = experiment.shape.layer_expert_bytes(DTYPE_BYTES[engine.dtype])
         for at, (arm, log) in enumerate(zip(experiment.arms, logs, strict=True)):
             self._listener.stage(f"measure {arm.label}", 1)
-            found = measure_dram(
-                partial(self._repeat, arm, script, pinned=False),
-                Control(
-                    run=partial(self._repeat, arm, script, pinned=True),
-                    expert_bytes=log.pinned_bytes,
-                ),
-                meter,
-                seconds=log.seconds,
-                device=self._device,
+            control = Control(
+                run=partial(self._repeat, arm, script, pinned=True), expert_bytes=log.pinned_bytes
             )
-            dram = cached(found, layer_bytes=layer_bytes, cache_bytes=engine.cache_bytes)
-            self._arms[at] = log.to_record(cautions=self._cautions(), dram=dram)
+            if log.recomputed_context:
+                dram = unmeasured_dram("context_recomputed")
+            else:
+                try:
+                    found = measure_dram(
+                        partial(self._repeat, arm, script, pinned=False),
+                        control,
+                        meter,
+                        seconds=log.seconds,
+                        device=self._device,
+                    )
+                    dram = cached(found, layer_bytes=layer_bytes, cache_bytes=engine.cache_bytes)
+                except UnavailableError as error:  # it was there: what was counted still stands
+                    dram = unmeasured_dram(error.code)
+            self._arms[at] = log.to_record(cautions=self._cautions, dram=dram)
             self._listener.advance(1)
 
     def _repeat(
@@ -214,24 +224,14 @@ class _Run:
             deque(self._passes(arm), maxlen=0)
 
     @property
+    def _cautions(self) -> list[Caution]:
+        return run_cautions(self._experiment, self._engine)
+
+    @property
     def _device(self) -> Device | None:
         """The device's entry in the catalogue; None for one that has none."""
         name = self._engine.facts.get("device_name")
         return match(name) if isinstance(name, str) else None
-
-    def _cautions(self) -> list[Caution]:
-        experiment, engine = self._experiment, self._engine
-        return [
-            *routing_cautions(
-                routing=experiment.routing,
-                drawn_weights=experiment.folder is None,
-                random_ids=RANDOM_IDS in experiment.prompts.source,
-            ),
-            *cache_cautions(
-                expert_bytes=experiment.shape.all_expert_bytes(DTYPE_BYTES[engine.dtype]),
-                cache_bytes=engine.cache_bytes,
-            ),
-        ]
 
     def _audit(self, script: Mapping[int, Sequence[int]]) -> Audit:
         """Run every arm again, fed the first arm's tokens, and compare what each computed."""
@@ -285,6 +285,7 @@ class _Run:
             spec=dict(self._engine.spec),
             spec_hash=digest(dict(self._engine.spec)),
             environment=environment(self._engine.facts),
+            protocol=self._protocol,
             arms=tuple(self._arms),
             audit=found,
             comparison=compare_arms(self._arms),

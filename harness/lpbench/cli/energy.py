@@ -10,9 +10,6 @@ from lpbench.cli.options import Json, NoProgress, Output, Quiet, takes_run
 from lpbench.errors import InputError, InvalidMeasurementError
 from lpbench.registry import unknown
 
-JOULE_METERS = {"cuda": "nvml", "cpu": "rapl"}
-"""What measures the joules of a device unless told."""
-
 
 @takes_run
 def energy(
@@ -38,17 +35,17 @@ def energy(
 
     Every schedule runs in windows of the same work, 10 s or longer, in 8 blocks forwards and back;
     the first one also runs against itself (A/A), which shows the noise.
-    Exit codes: 0 ok, 1 the run failed, 2 bad input, 5 no window is valid, 77 no joule meter or no
+    Exit codes: 0 ok, 1 the run failed, 2 bad input, 5 no valid windows, 77 no joule meter or no
     device, 130 interrupted.
     """
-    from lpbench.bench.energy import run_energy
+    from lpbench.bench.energy import JOULE_METERS, run_energy
     from lpbench.cli.output import open_store, show_record
     from lpbench.cli.render import progress_bar
     from lpbench.meters.catalogue import build_meter
     from lpbench.meters.meter import Meter
     from lpbench.report.energy import energy_table, finding, notes
 
-    chosen = _choose(meter or [])
+    chosen = _choose(meter or [], known=tuple(JOULE_METERS.values()))
 
     def find_meter(device: str) -> Meter:
         kind, _, index = device.partition(":")
@@ -65,13 +62,13 @@ def energy(
     show_record(
         record, [energy_table(record)], (finding(record), *notes(record)), json=json, quiet=quiet
     )
-    if all(arm.metrics["joules_per_total_token"].value is None for arm in record.arms):
-        raise InvalidMeasurementError("no window is valid; each one in the record says why")
+    if any(arm.metrics["joules_per_total_token"].value is None for arm in record.arms):
+        msg = "a schedule has no block of valid windows; each window in the record says why"
+        raise InvalidMeasurementError(msg)
 
 
-def _choose(names: list[str]) -> str | None:
+def _choose(names: list[str], *, known: tuple[str, ...]) -> str | None:
     """Return the joule meter that was asked for; None where none was."""
-    known = JOULE_METERS.values()
     for name in names:
         if name not in known:
             raise InputError(unknown("joule meter", name, known=known))

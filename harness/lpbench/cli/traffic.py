@@ -27,9 +27,11 @@ def traffic(
     """Run the schedules on one workload and count what they read of the expert weights.
 
     Without options: a small built-in MoE on a built-in workload, chunked against layered prefill.
-    Exit codes: 0 ok, 1 the run failed, 2 bad input, 5 the schedules computed different things,
-    77 a device or counters asked for are absent, 130 interrupted.
+    Exit codes: 0 ok, 1 the run failed, 2 bad input, 5 the schedules computed different things, or
+    what was measured is impossible or void, 77 a device or counters asked for are absent, 130
+    interrupted.
     """
+    from lpbench.analysis.checks import IMPOSSIBLE
     from lpbench.bench.traffic import Counters, run_traffic
     from lpbench.cli.output import open_store, show_record
     from lpbench.cli.render import progress_bar
@@ -49,3 +51,11 @@ def traffic(
     show_record(record, tables, (finding(record), *notes(record)), json=json, quiet=quiet)
     if record.audit is not None and not record.audit.is_sound:
         raise InvalidMeasurementError("the schedules did not compute the same; see the audit")
+    for arm in record.arms:
+        if any(one.code == IMPOSSIBLE for one in arm.warnings):
+            raise InvalidMeasurementError(f"{arm.label}: bytes over time exceed the device's peak")
+        dram = arm.metrics["dram_bytes_read"]
+        if require_counters and dram.validity != "valid":
+            codes = ", ".join(dram.reasons)
+            msg = f"--require-counters: {arm.label} has no valid DRAM bytes ({codes})"
+            raise InvalidMeasurementError(msg)

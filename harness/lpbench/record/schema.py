@@ -225,7 +225,12 @@ class Comparison(_Part):
 
 
 class Record(_Part):
-    """One run."""
+    """One run.
+
+    Attributes:
+        spec: what was run, and nothing of how it was measured: passes join by its hash.
+        protocol: how a measured pass was taken: windows, blocks, the meter and what it found.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     lpbench_version: str
@@ -235,6 +240,7 @@ class Record(_Part):
     spec: dict[str, JsonValue]
     spec_hash: str
     environment: dict[str, JsonValue]
+    protocol: dict[str, JsonValue] = {}
     arms: tuple[Arm, ...] = ()
     audit: Audit | None = None
     comparison: tuple[Comparison, ...] = ()

@@ -129,7 +129,7 @@ def notes(record: Record) -> tuple[str, ...]:
     """Return what a reader must know besides: blocks, intervals, warnings."""
     first = record.arms[0]
     blocks = len({one.block for one in first.windows})
-    seconds = min(one.duration_ms for one in first.windows) / 1e3
+    seconds = min(one.duration_ms for arm in record.arms for one in arm.windows) / 1e3
     said = (
         f"{blocks} block{'s' * (blocks != 1)}, every arm twice in each, forwards and back; windows "
         f"of {seconds:.1f} s at least, {first.windows[0].runs} runs each. Medians over blocks; "

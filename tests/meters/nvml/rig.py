@@ -24,13 +24,17 @@ from lpbench.testing.nvml.scenario import SCENARIO_VARIABLE, Scenario
 START_S = 1000.0
 """Where the clock stands when a meter is started, in seconds."""
 
+GAP_S = 5.0
+"""Between two windows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What the child is asked: to probe, or to measure so many seconds of work."""
+    """What the child is asked: to probe, or to measure so many seconds of work, so often."""
 
     meter: str
     work_s: float | None
+    windows: int = 1
 
 
 ORDER = TypeAdapter(Order)
@@ -63,13 +67,13 @@ class Rig:
         self._child.communicate()
 
     def measure(
-        self, scenario: Scenario, *, work_s: float = 10, meter: str = "nvml"
+        self, scenario: Scenario, *, work_s: float = 10, meter: str = "nvml", windows: int = 1
     ) -> Measurement | Capability:
-        """Return what the meter found over a window around `work_s` seconds of the scenario.
+        """Return what the meter found over the last window of `work_s` seconds of the scenario.
 
-        A capability says why it could not start.
+        `GAP_S` lies between two windows. A capability says why it could not start.
         """
-        return self._ask(scenario, Order(meter=meter, work_s=work_s))
+        return self._ask(scenario, Order(meter=meter, work_s=work_s, windows=windows))
 
     def probe(self, scenario: Scenario, *, meter: str = "nvml") -> Capability:
         """Return the meter's capability."""
@@ -92,11 +96,19 @@ def answer(order: Order, clock: VirtualClock) -> Measurement | Capability:
     meter = make_meter(order.meter, clock)
     if order.work_s is None:
         return meter.probe()
+    for _ in range(order.windows - 1):
+        measure(meter, clock, order.work_s)
+        clock.sleep(GAP_S)
+    return measure(meter, clock, order.work_s)
+
+
+def measure(meter: Meter, clock: VirtualClock, work_s: float) -> Measurement | Capability:
+    """Return one window, or why it could not be opened."""
     try:
         meter.start()
     except MissingError as missing:
-        return missing.capability(order.meter)
-    clock.sleep(order.work_s)
+        return missing.capability(meter.name)
+    clock.sleep(work_s)
     return meter.stop()
 
 

@@ -7,7 +7,7 @@ import pytest
 from lpbench.meters.meter import Measurement
 from lpbench.meters.nvml.meter import NvmlMeter
 from lpbench.testing.nvml.scenario import Scenario
-from tests.meters.nvml.rig import START_S, Rig
+from tests.meters.nvml.rig import GAP_S, START_S, Rig
 
 
 def window(rig: Rig, scenario: Scenario, *, work_s: float = 10) -> Measurement:
@@ -144,3 +144,21 @@ def test_windows_follow_each_other(rig: Rig) -> None:
     assert not rig.probe(Scenario(mig=True)).available
     first, second = (window(rig, Scenario()).readings["total_gpu_energy_j"] for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_process_that_comes_or_goes_between_windows_is_seen(rig: Rig, *, leaves: bool) -> None:
+    """Who belongs is settled when the first window opens, and holds for all that follow."""
+    between = START_S + 10 + GAP_S / 2
+    scenario = (
+        Scenario(process_from_s=0, process_until_s=between)
+        if leaves
+        else Scenario(process_from_s=between)
+    )
+    found = rig.measure(scenario, windows=2)
+    assert isinstance(found, Measurement)
+    joules = found.readings["total_gpu_energy_j"]
+    assert ("invalid", ("foreign_process",)) == (joules.validity, joules.reasons)
+    sound = rig.measure(Scenario(process_from_s=0), windows=3)
+    assert isinstance(sound, Measurement)
+    assert "valid" == sound.readings["total_gpu_energy_j"].validity

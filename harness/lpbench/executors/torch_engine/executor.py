@@ -133,7 +133,7 @@ class TorchExecutor:
         does where no token is due, and the clock then tells when the pass was over.
 
         Raises:
-            RunError: the device's memory is not enough.
+            RunError: the device's memory is not enough, or the device failed.
         """
         touched = Touched(plan, self._shape, device=self._device)
         try:
@@ -149,6 +149,8 @@ class TorchExecutor:
                 f"tokens and {len(plan.decodes)} decodes; use a smaller --max-num-seqs, "
                 "max_num_batched_tokens or workload"
             ) from None
+        except torch.AcceleratorError as error:
+            raise RunError(f"the device failed: {str(error).partition(chr(10))[0]}") from error
         tokens = dict(zip(due, best.tolist(), strict=True))
         for at, (request, token) in enumerate(tokens.items()):
             nth = len(self._sequences[request].ids) - len(self._ids[request])

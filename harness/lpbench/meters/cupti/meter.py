@@ -132,10 +132,14 @@ class CuptiMeter:
             return Measurement(
                 start_ns=start.monotonic_ns, stop_ns=stop.monotonic_ns, readings=readings
             )
+        if self._has_stepped(start, stop):
+            readings = {name: _absent("clock_step") for name in _NAMES}
+            return Measurement(
+                start_ns=start.monotonic_ns, stop_ns=stop.monotonic_ns, readings=readings
+            )
         found = window_bytes(samples, start_ns=start.realtime_ns, stop_ns=stop.realtime_ns)
-        reasons = found.reasons + (("clock_step",) if self._has_stepped(start, stop) else ())
         readings = {
-            name: _reading(traffic, reasons)
+            name: _reading(traffic, found.reasons)
             for name, traffic in zip(_NAMES, (found.read, found.written), strict=True)
         }
         return Measurement(
@@ -147,7 +151,7 @@ class CuptiMeter:
 
     def close(self) -> None:
         """Let go of the counters; a later `start` takes hold of them again."""
-        self._facts = None
+        self._facts = self._start = None
         self._sampler.close()
 
     def _open(self) -> Mapping[str, JsonValue]:

@@ -18,7 +18,8 @@ def slope(*, once: Reading, twice: Reading, repetitions: int) -> Reading:
         repetitions: N.
 
     Returns:
-        A reading as good as the worse of the two; its uncertainty is the sum of theirs over N.
+        A reading as good as the worse of the two; its uncertainty is the sum of theirs over N, and
+        what does not rise above it is `not_resolved`.
     """
     assert repetitions > 0, repetitions
     assert (once.unit, once.source) == (twice.unit, twice.source), (once, twice)
@@ -28,6 +29,8 @@ def slope(*, once: Reading, twice: Reading, repetitions: int) -> Reading:
         value = (twice.value - once.value) / repetitions
         if once.uncertainty is not None and twice.uncertainty is not None:
             uncertainty = (twice.uncertainty + once.uncertainty) / repetitions
+        if value < 0 or value < (uncertainty or 0):
+            reasons = (*reasons, "not_resolved")
     return Reading(
         value=value,
         unit=once.unit,

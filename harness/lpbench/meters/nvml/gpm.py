@@ -73,7 +73,13 @@ class GpmMeter:
         return Capability(meter=self.name, available=True, facts=facts)
 
     def close(self) -> None:
-        """Do nothing: between windows nothing is held."""
+        """End a window that is still open."""
+        opened, self._open = self._open, None
+        if opened is not None:
+            gpu, first = opened
+            with suppress(GpuLostError):
+                _free(gpu, first)
+            gpu.close()
 
     def start(self) -> None:
         """Open a window now.

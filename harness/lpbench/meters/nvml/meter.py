@@ -15,6 +15,7 @@ from lpbench.meters.nvml.energy import Tick
 from lpbench.meters.nvml.readings import window_readings, window_series
 from lpbench.meters.nvml.sampler import POLL_S, Driver, Sampler, ThreadDriver
 from lpbench.meters.nvml.source import Source, find_source
+from lpbench.meters.nvml.state import State
 from lpbench.meters.nvml.validity import STUCK_PERIODS, Window
 
 _OPEN_TIMEOUT_S = 1.5
@@ -54,6 +55,7 @@ class NvmlMeter:
         self._clock = clock or HostClock()
         self._driver = driver or ThreadDriver()
         self._open: _Open | None = None
+        self._company: State | None = None
 
     def probe(self) -> Capability:
         """Return whether it can measure here, without side effects; never raises."""
@@ -75,12 +77,18 @@ class NvmlMeter:
         return Capability(meter=self.name, available=True, facts=facts)
 
     def close(self) -> None:
-        """Do nothing: between windows nothing is held."""
+        """End a window that is still open, and forget which processes belonged."""
+        opened, self._open = self._open, None
+        self._company = None
+        if opened is not None:
+            opened.end()
+            opened.gpu.close()
 
     def start(self) -> None:
         """Open a window at a tick of the energy counter, within two of its periods.
 
-        The processes that are on the GPU now, our own context among them, are those that belong.
+        The processes that are on the GPU when the first window opens, our own context among them,
+        are those that belong, until the meter is closed.
 
         Raises:
             MissingError: the meter cannot measure here.
@@ -139,7 +147,9 @@ class NvmlMeter:
             opening=opened.opening,
             closing=closing,
             faults=frozenset(opened.sampler.faults),
+            before=self._company,
         )
+        self._company = self._company or next(iter(window.states), None)
         return Measurement(
             start_ns=window.start_ns,
             stop_ns=window.stop_ns,

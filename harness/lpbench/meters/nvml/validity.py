@@ -62,6 +62,7 @@ class Window:
     opening: Tick | None
     closing: Tick | None
     faults: frozenset[str]
+    before: State | None = None
 
     @property
     def start_ns(self) -> int:
@@ -85,7 +86,7 @@ def window_faults(window: Window) -> tuple[str, ...]:
     codes |= _counter_faults(window)
     codes |= _disagreement(window)
     codes |= _slowdowns(window.states)
-    codes |= process_faults(window.states)
+    codes |= process_faults([window.before, *window.states] if window.before else window.states)
     if any(b.at_ns - a.at_ns > MAX_GAP_S * 1e9 for a, b in pairwise(window.states)):
         codes.add("sampling_gap")
     if window.source.is_module:

@@ -1,0 +1,34 @@
+"""What a reader of any run must know before trusting its numbers.
+
+Owns: the warnings that follow from what runs and where, whatever is measured.
+Must not know: passes, numbers.
+"""
+
+from lpbench.analysis.checks import cache_cautions, routing_cautions
+from lpbench.bench.engine import Engine
+from lpbench.bench.experiment import Experiment
+from lpbench.bench.prompts import RANDOM_IDS
+from lpbench.record.schema import Caution
+from lpbench.shape.model import DTYPE_BYTES
+
+COPYING = "torch bmm by blocks"
+"""The kernel of the experts that copies their weights before it multiplies."""
+
+
+def run_cautions(experiment: Experiment, engine: Engine) -> list[Caution]:
+    """Return the warnings about routing, prompts, caches and kernels; the engine is loaded."""
+    kernels = engine.facts.get("kernels")
+    copying = isinstance(kernels, dict) and kernels.get("experts") == COPYING
+    message = f"the experts run as '{COPYING}', which copies weights: they are read more than once"
+    return [
+        *routing_cautions(
+            routing=experiment.routing,
+            drawn_weights=experiment.folder is None,
+            random_ids=RANDOM_IDS in experiment.prompts.source,
+        ),
+        *cache_cautions(
+            expert_bytes=experiment.shape.all_expert_bytes(DTYPE_BYTES[engine.dtype]),
+            cache_bytes=engine.cache_bytes,
+        ),
+        *([Caution(code="weights_copied", message=message)] if copying else []),
+    ]
