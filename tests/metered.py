@@ -51,6 +51,7 @@ def energy_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
         engine: Mapping[str, object] | None = None,
         absent: bool = False,
         void: Sequence[int] = (),
+        lost_after: int | None = None,
     ) -> Record:
         def with_idle(seconds: float) -> float:
             begun = passes[bisect(passes, seconds) - 1]
@@ -64,7 +65,9 @@ def energy_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
         return run_energy(
             tiny_spec(folder, schedules=("whole", "layered:num_groups=3")),
             campaign,
-            lambda _: FakeMeter(clock, with_idle, void=void, absent=absent, step=0.1),
+            lambda _: FakeMeter(
+                clock, with_idle, void=void, absent=absent, lost_after=lost_after, step=0.1
+            ),
             lambda: RunStore(output=tmp_path / "run", json=None),
             Quiet(),
             clock=clock,

@@ -7,7 +7,7 @@ import pytest
 from lpbench.bench.campaign import Campaign
 from lpbench.bench.experiment import Experiment
 from lpbench.bench.spec import RunSpec
-from lpbench.errors import InputError, UnavailableError
+from lpbench.errors import InputError, RunError, UnavailableError
 from lpbench.record.schema import Arm, Comparison, Record
 from lpbench.record.store import read_record
 from tests.metered import PASS_S, WARM_UP_WINDOWS, WATTS, Job, energy_job
@@ -145,6 +145,15 @@ def test_an_interrupted_campaign_keeps_its_windows(tmp_path: Path, job: Job) -> 
     record = read_record(tmp_path / "run")
     assert ("failed", "interrupted") == (record.status, record.failure)
     assert sum(len(arm.windows) for arm in record.arms) > 0
+
+
+def test_a_meter_that_is_lost_ends_the_run_as_failed(tmp_path: Path, job: Job) -> None:
+    """It was there at the start, so this is no absent capability: exit 1, the windows kept."""
+    with pytest.raises(RunError, match="fake measures no longer: the fake is lost"):
+        job(lost_after=10)
+    record = read_record(tmp_path / "run")
+    assert ("failed", "RunError") == (record.status, record.failure)
+    assert 10 - WARM_UP_WINDOWS == sum(len(arm.windows) for arm in record.arms)
 
 
 def test_an_engine_that_is_not_there(job: Job) -> None:

@@ -32,7 +32,7 @@ from lpbench.bench.joules import (
 from lpbench.bench.loop import run_arm
 from lpbench.bench.spec import RunSpec
 from lpbench.bench.traffic import Listener
-from lpbench.errors import InputError, UnavailableError
+from lpbench.errors import InputError, RunError, UnavailableError
 from lpbench.meters.clocks import Clock, HostClock
 from lpbench.meters.meter import Capability, Measurement, Meter
 from lpbench.record.provenance import digest, environment
@@ -255,7 +255,7 @@ class _Run:
 
     def _window(self, turn: _Turn, runs: int) -> tuple[Measurement, float]:
         """Run an arm so often in one window; return it and the seconds of one run."""
-        self._meter.start()
+        self._open_window()
         # Within the window: the meter opens at a tick of its own clock, and a wait before it would
         # be lost in waiting for that.
         self._clock.sleep(self._offsets.uniform(0, self._campaign.offset))
@@ -268,10 +268,17 @@ class _Run:
     def _wait_idle(self) -> None:
         """Measure without work; the weights stay where they are."""
         self._listener.stage("idle", 1)
-        self._meter.start()
+        self._open_window()
         self._clock.sleep(self._campaign.idle)
         self._idle.append(self._meter.stop())
         self._listener.advance(1)
+
+    def _open_window(self) -> None:
+        try:
+            self._meter.start()
+        except UnavailableError as error:  # it was there when the run began
+            msg = f"{self._meter.name} measures no longer: {error}"
+            raise RunError(msg) from error
 
     def _run(self, arm: ArmSpec, log: ArmLog | None = None) -> int:
         """Serve the workload once; return the number of iterations."""

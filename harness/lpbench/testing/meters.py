@@ -6,6 +6,7 @@ Must not know: any instrument.
 
 from collections.abc import Callable, Sequence
 
+from lpbench.errors import UnavailableError
 from lpbench.meters.clocks import Clock
 from lpbench.meters.meter import Capability, Measurement
 from lpbench.record.schema import Reading
@@ -23,6 +24,7 @@ class FakeMeter:
         *,
         void: Sequence[int] = (),
         absent: bool = False,
+        lost_after: int | None = None,
         step: float = 0.01,
     ) -> None:
         """Measure on `clock`.
@@ -32,12 +34,14 @@ class FakeMeter:
             power: watts at a time.
             void: numbers of the windows, from 0, that end invalid with code `fault`.
             absent: the meter is not there.
+            lost_after: windows after which no other can be opened; None for never.
             step: seconds between the points of the integral.
         """
         self._clock = clock
         self._power = power
         self._void = frozenset(void)
         self._absent = absent
+        self._lost_after = lost_after
         self._step = step
         self._start_ns = 0
         self.windows = 0
@@ -58,7 +62,13 @@ class FakeMeter:
         """Do nothing."""
 
     def start(self) -> None:
-        """Open a window here and now."""
+        """Open a window here and now.
+
+        Raises:
+            UnavailableError: the meter was lost.
+        """
+        if self.windows == self._lost_after:
+            raise UnavailableError("the fake is lost")
         self._start_ns = self._clock.now_ns()
 
     def stop(self) -> Measurement:
