@@ -44,6 +44,17 @@ def test_a_sampler_that_rested_voids_the_window() -> None:
     assert ("sampling_gap",) == window_faults(window(0, 2, 4, 6.1, 8, 10, 12))
 
 
+def test_power_that_was_hardly_read_checks_nothing() -> None:
+    """One read held for 12 s is no integral, nor is one with a hole of 3 s."""
+    sound = window(0, 2, 4, 6, 8, 10, 12)
+    for kept in (range(1), [*range(40), *range(70, 121)]):
+        read = [
+            one if at in kept else replace(one, power_w=None)
+            for at, one in enumerate(sound.samples)
+        ]
+        assert ("no_cross_check",) == window_faults(replace(sound, samples=read))
+
+
 def test_codes_add_up() -> None:
     """Faults of reading and of the window's length stand beside each other, in order."""
     long = window(0, 2, 4, 6, 8, 10, 12)

@@ -113,6 +113,13 @@ def mean_power_w(samples: Sequence[Sample], *, start_ns: int, stop_ns: int) -> f
     return float(np.trapezoid(values, times)) / (stop_ns - start_ns)
 
 
+def longest_power_gap_s(samples: Sequence[Sample], *, start_ns: int, stop_ns: int) -> float:
+    """Return the longest stretch of a span in which power was not read, in seconds."""
+    reads = [one.at_ns for one in samples if one.power_w is not None]
+    inside = [at for at in reads if start_ns < at < stop_ns]
+    return max(after - before for before, after in pairwise([start_ns, *inside, stop_ns])) / 1e9
+
+
 def peak_power_w(samples: Sequence[Sample]) -> float | None:
     """Return the highest power read, in watts; None without a read of power."""
     return max((s.power_w for s in samples if s.power_w is not None), default=None)

@@ -122,7 +122,8 @@ def _disagreement(window: Window) -> set[str]:
     seconds = (window.stop_ns - first.at_ns) / 1e9
     by_counter = energy.counted_j(after) / seconds
     by_power = energy.mean_power_w(window.samples, start_ns=first.at_ns, stop_ns=window.stop_ns)
-    if by_power is None:
+    gap_s = energy.longest_power_gap_s(window.samples, start_ns=first.at_ns, stop_ns=window.stop_ns)
+    if by_power is None or gap_s > MAX_GAP_S:
         return {"no_cross_check"}
     return {"energy_disagreement"} if abs(by_counter - by_power) > AGREEMENT * by_power else set()
 
