@@ -83,10 +83,26 @@ def measure(*, void: Sequence[int] = (), device: Device | None = None) -> dict[s
     meter = Dram(clock, void)
     control = Control(run=worker(meter, clock, PINNED), expert_bytes=PINNED)
     found = measure_dram(
-        worker(meter, clock, EXPERTS), control, meter, seconds=RUN_S, device=device
+        worker(meter, clock, EXPERTS),
+        control,
+        meter,
+        seconds=RUN_S,
+        iterations=7,
+        device=device,
     )
     assert [5, 10] * 6 == meter.runs
-    return found
+    expected = [
+        (name, block, runs, 7 * runs)
+        for block in range(3)
+        for name in ("measured", "control")
+        for runs in (5, 10)
+    ]
+    kept = [(one.name, one.block, one.runs, one.iterations) for one in found.windows]
+    assert expected == kept
+    marked = [one.readings["dram_bytes_read"].validity != "valid" for one in found.windows]
+    fast = {0, 1, 4, 5, 8, 9} if device is not None else set()
+    assert [at in void or at in fast for at in range(12)] == marked
+    return dict(found.readings)
 
 
 def test_constants_cancel_and_the_experts_are_left() -> None:

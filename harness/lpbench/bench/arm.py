@@ -183,6 +183,7 @@ class ArmLog:
         cautions: Sequence[Caution] = (),
         unfinished: str | None = None,
         dram: Mapping[str, Reading] | None = None,
+        windows: Sequence[Window] = (),
     ) -> Arm:
         """Return the arm's part of the record.
 
@@ -190,6 +191,7 @@ class ArmLog:
             cautions: what to know before trusting a number.
             unfinished: reason code against every reading, where the arm was cut short.
             dram: the readings of the counter pass, by name; None where there was none.
+            windows: what they were taken from.
         """
         policy = self._arm.policy
         start, stop = self._span_ns
@@ -213,6 +215,7 @@ class ArmLog:
                     iterations=self._totals["iterations"],
                     duration_ms=(stop - start) / 1e6,
                 ),
+                *windows,
             ),
             ledger=self._ledger(dram),
             warnings=(*cautions, *doubts),
@@ -252,6 +255,11 @@ class ArmLog:
             self._requests[request].context_tokens and count
             for request, count in self._preempted.items()
         )
+
+    @property
+    def iterations(self) -> int:
+        """Passes of the model so far."""
+        return self._totals["iterations"]
 
     @property
     def seconds(self) -> float:

@@ -18,8 +18,8 @@ from statistics import median
 
 from lpbench.analysis.checks import CACHE_FACTOR, IMPOSSIBLE, against, is_impossible
 from lpbench.meters.cupti.slope import slope
-from lpbench.meters.meter import Measurement, Meter
-from lpbench.record.schema import Reading
+from lpbench.meters.meter import Meter
+from lpbench.record.schema import Reading, Window
 from lpbench.shape.device import Device
 from lpbench.units import BYTES
 
@@ -48,32 +48,61 @@ class Control:
     expert_bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What the counter pass of one arm came to.
+
+    Attributes:
+        readings: `dram_bytes_read`, `dram_bytes_written` and `expert_bytes_measured` of one run.
+        windows: all it was taken from, void ones with their codes.
+    """
+
+    readings: Mapping[str, Reading]
+    windows: tuple[Window, ...]
+
+
 def measure_dram(
     run: Callable[[int], None],
     control: Control,
     meter: Meter,
     *,
     seconds: float,
+    iterations: int,
     device: Device | None,
-) -> dict[str, Reading]:
-    """Return the DRAM bytes read and written by one run, and the expert bytes among them.
+) -> Measured:
+    """Measure the DRAM bytes read and written by one run, and the expert bytes among them.
 
     Args:
         run: runs the workload so often, and returns when the device is idle.
         control: the same with pinned experts.
         meter: reads `dram_bytes_read` and `dram_bytes_written` of a window.
         seconds: one run takes about so long.
+        iterations: passes of the model in one run.
         device: whose peak the bytes are held to; None for an unknown one.
     """
     runs = max(1, math.ceil(WINDOW_S / seconds))
     slopes: dict[str, list[Reading]] = defaultdict(list)
-    for _ in range(BLOCKS):
-        mine = _slopes(run, meter, runs=runs, device=device)
-        pinned = _slopes(control.run, meter, runs=runs, device=device)
+    windows: list[Window] = []
+
+    def slopes_of(work: Callable[[int], None], name: str, block: int) -> dict[str, Reading]:
+        for count in (runs, 2 * runs):
+            window = _window(work, meter, runs=count, device=device)
+            changes = {"name": name, "block": block, "iterations": count * iterations}
+            windows.append(window.model_copy(update=changes))
+        once, twice = (window.readings for window in windows[-2:])
+        return {
+            each: slope(once=once[each], twice=twice[each], repetitions=runs)
+            for each in (READ, WRITTEN)
+        }
+
+    for block in range(BLOCKS):
+        mine = slopes_of(run, "measured", block)
+        pinned = slopes_of(control.run, "control", block)
         for name in (READ, WRITTEN):
             slopes[name].append(mine[name])
         slopes[EXPERTS].append(_difference(mine[READ], pinned[READ], known=control.expert_bytes))
-    return {name: _median(found) for name, found in slopes.items()}
+    readings = {name: _median(found) for name, found in slopes.items()}
+    return Measured(readings=readings, windows=tuple(windows))
 
 
 def unmeasured_dram(reason: str) -> dict[str, Reading]:
@@ -109,28 +138,27 @@ def cached(
     return {**readings, EXPERTS: against(readings[EXPERTS], "fits_in_cache")}
 
 
-def _slopes(
-    run: Callable[[int], None], meter: Meter, *, runs: int, device: Device | None
-) -> dict[str, Reading]:
-    once = _window(run, meter, runs=runs, device=device)
-    twice = _window(run, meter, runs=2 * runs, device=device)
-    return {
-        name: slope(once=once[name], twice=twice[name], repetitions=runs)
-        for name in (READ, WRITTEN)
-    }
-
-
 def _window(
     run: Callable[[int], None], meter: Meter, *, runs: int, device: Device | None
-) -> dict[str, Reading]:
+) -> Window:
     meter.start()
     run(runs)
-    found: Measurement = meter.stop()
+    found = meter.stop()
     duration_ms = (found.stop_ns - found.start_ns) / 1e6
-    readings = {name: found.readings[name] for name in (READ, WRITTEN)}
+    readings = {
+        name: found.readings[name].model_copy(update={"pass_": COUNTERS_PASS})
+        for name in (READ, WRITTEN)
+    }
     if is_impossible(all_dram(readings).value or 0, duration_ms=duration_ms, device=device):
-        return {name: against(one, IMPOSSIBLE) for name, one in readings.items()}
-    return readings
+        readings = {name: against(one, IMPOSSIBLE) for name, one in readings.items()}
+    return Window(
+        name="measured",
+        pass_=COUNTERS_PASS,
+        iterations=0,
+        duration_ms=duration_ms,
+        runs=runs,
+        readings=readings,
+    )
 
 
 def _difference(mine: Reading, pinned: Reading, *, known: int) -> Reading:
@@ -166,7 +194,7 @@ def _median(found: Sequence[Reading]) -> Reading:
     valid = [one for one in found if one.validity == "valid" and one.value is not None]
     reasons = tuple(dict.fromkeys(code for one in found for code in one.reasons))
     if not valid:
-        return found[-1].model_copy(update={"reasons": reasons, "pass_": COUNTERS_PASS})
+        return found[-1].model_copy(update={"reasons": reasons})
     values = [one.value for one in valid if one.value is not None]
     parts = [one.uncertainty for one in valid if one.uncertainty is not None]
     return valid[0].model_copy(
@@ -174,6 +202,5 @@ def _median(found: Sequence[Reading]) -> Reading:
             "value": median(values),
             "uncertainty": max(parts) if len(parts) == len(valid) else None,
             "samples": tuple(values),
-            "pass_": COUNTERS_PASS,
         }
     )

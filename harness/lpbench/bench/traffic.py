@@ -28,7 +28,7 @@ from lpbench.bench.spec import RunSpec
 from lpbench.errors import UnavailableError
 from lpbench.meters.meter import Meter
 from lpbench.record.provenance import digest, environment
-from lpbench.record.schema import Arm, Audit, Caution, Record
+from lpbench.record.schema import Arm, Audit, Caution, Record, Window
 from lpbench.record.store import RunStore
 from lpbench.shape.device import Device, match
 from lpbench.shape.model import DTYPE_BYTES
@@ -198,6 +198,7 @@ class _Run:
             control = Control(
                 run=partial(self._repeat, arm, script, pinned=True), expert_bytes=log.pinned_bytes
             )
+            windows: tuple[Window, ...] = ()
             if log.recomputed_context:
                 dram = unmeasured_dram("context_recomputed")
             else:
@@ -207,12 +208,16 @@ class _Run:
                         control,
                         meter,
                         seconds=log.seconds,
+                        iterations=log.iterations,
                         device=self._device,
                     )
-                    dram = cached(found, layer_bytes=layer_bytes, cache_bytes=engine.cache_bytes)
+                    windows = found.windows
+                    dram = cached(
+                        found.readings, layer_bytes=layer_bytes, cache_bytes=engine.cache_bytes
+                    )
                 except UnavailableError as error:  # it was there: what was counted still stands
                     dram = unmeasured_dram(error.code)
-            self._arms[at] = log.to_record(cautions=self._cautions, dram=dram)
+            self._arms[at] = log.to_record(cautions=self._cautions, dram=dram, windows=windows)
             self._listener.advance(1)
 
     def _repeat(

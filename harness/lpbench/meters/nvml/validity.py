@@ -9,7 +9,7 @@ A code voids the window: its energy and power stay in the record, invalid.
                           STUCK_PERIODS of its own periods
     energy_counter_reset  the counter went back
     energy_disagreement   counter and integral of power differ by more than 5 % of the integral
-    no_cross_check        NVML gives no power to check the counter with
+    no_cross_check        NVML gives no power to check the counter with, or none for 2 s
     gpu_lost              the GPU fell off the bus; the value is what was counted until then
     read_failed           a read gave no counter
     thermal_slowdown      a thermal counter moved, or a sample shows its bits
