@@ -1,5 +1,6 @@
 """`lpbench energy`: what it refuses, and the whole way over a double of NVML."""
 
+import functools
 import json
 import os
 import shutil
@@ -7,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from lpbench.bench.campaign import Campaign
 from lpbench.bench.energy import JOULE_METERS
 from lpbench.meters.catalogue import probe_meter
+from lpbench.meters.clocks import HostClock
 from lpbench.record.store import read_record
+from lpbench.testing.meters import FakeMeter
 from lpbench.testing.nvml.build import build_nvml_double
 from lpbench.testing.nvml.scenario import SCENARIO_VARIABLE, Scenario
 from tests.cli.command import (
@@ -28,16 +32,16 @@ WATTS = 300
 SMALL = ("--num-prompts", "2", "--input-len", "16", "--output-len", "2", "--device", "cpu")
 
 QUICK = """
-import functools, sys
+import functools
 from lpbench.bench.campaign import Campaign
 from lpbench.cli import energy
 from lpbench.cli.app import main
 from lpbench.meters.nvml import validity
 energy.Campaign = functools.partial(Campaign, window=0.3, blocks=1, warm_up=0, idle=0.3)
-validity.MIN_WINDOW_S = float(sys.argv.pop(1))
+validity.MIN_WINDOW_S = 0.2
 main()
 """
-"""The command with short windows; the least that its meter accepts comes first."""
+"""The command with short windows, and a meter that accepts them."""
 
 
 @pytest.mark.parametrize(
@@ -73,7 +77,7 @@ def test_a_meter_that_is_not_there(lpbench: CommandLine, tmp_path: Path, meter: 
     assert not (tmp_path / "run").exists()
 
 
-def metered(tmp_path: Path, scenario: Scenario, *, least_s: float) -> Result:
+def metered(tmp_path: Path, scenario: Scenario) -> Result:
     """Run the command over the double of NVML; its record goes to `run`."""
     if shutil.which("cc") is None and shutil.which("gcc") is None:
         pytest.skip("no C compiler for the double of NVML")
@@ -84,7 +88,7 @@ def metered(tmp_path: Path, scenario: Scenario, *, least_s: float) -> Result:
         for name, value in added.items():
             patch.setitem(os.environ, name, value)
         options = ("--meter", "nvml", "--output", tmp_path / "run")
-        return finish(start("energy", *SMALL, *options, program=("-c", QUICK, str(least_s))))
+        return finish(start("energy", *SMALL, *options, program=("-c", QUICK)))
 
 
 def test_joules_from_the_double_end_to_end(tmp_path: Path) -> None:
@@ -92,7 +96,7 @@ def test_joules_from_the_double_end_to_end(tmp_path: Path) -> None:
 
     As exact as it says: a tick is seen late where the machine is busy.
     """
-    result = metered(tmp_path, Scenario(power=((0, WATTS),), tick_s=0.005), least_s=0.2)
+    result = metered(tmp_path, Scenario(power=((0, WATTS),), tick_s=0.005))
     assert OK == result.code, result.err
     record = read_record(tmp_path / "run")
     assert ("complete", "energy") == (record.status, record.command)
@@ -113,16 +117,20 @@ def test_joules_from_the_double_end_to_end(tmp_path: Path) -> None:
     assert all(len(line) <= 80 for line in result.out.splitlines())
 
 
-def test_windows_that_are_too_short_prove_nothing(tmp_path: Path) -> None:
-    """The meter asks for 10 s: every window is void, kept with its code; exit 5."""
-    result = metered(tmp_path, Scenario(tick_s=0.005), least_s=10)
-    assert INVALID == result.code, result.err
-    record = read_record(tmp_path / "run")
+def test_void_windows_prove_nothing(
+    lpbench: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A meter whose every window is void: they are kept with their code; exit 5."""
+    void = FakeMeter(HostClock(), lambda _: WATTS, void=range(1000))
+    monkeypatch.setattr("lpbench.meters.catalogue.build_meter", lambda *_, **__: void)
+    quick = functools.partial(Campaign, window=0.01, blocks=1, warm_up=0, idle=0.01, offset=0)
+    monkeypatch.setattr("lpbench.cli.energy.Campaign", quick)
+    result = lpbench("energy", *SMALL, "--output", tmp_path / "run")
+    assert INVALID == result.code
+    assert "no block of valid windows" in one_line(result.err)
     codes = {
-        code
-        for arm in record.arms
+        window.readings["total_gpu_energy_j"].reasons
+        for arm in read_record(tmp_path / "run").arms
         for window in arm.windows
-        for code in window.readings["total_gpu_energy_j"].reasons
     }
-    assert {"too_short"} == codes
-    assert "no block of valid windows" in result.err
+    assert {("fault",)} == codes
