@@ -4,14 +4,8 @@ Owns: the options of a run and their defaults, written once.
 Must not know: the machine, the files the options name.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
-
-from lpbench.errors import InputError
 
 DEFAULT_MODEL = "builtin-moe"
 DEFAULT_WORKLOAD = "mixed"
@@ -57,36 +51,3 @@ class RunSpec:
     num_kv_pages: int | None = None
     gpu_memory_utilization: float = 0.9
     seed: int = 0
-
-    @classmethod
-    def from_record(cls, spec: Mapping[str, JsonValue]) -> "RunSpec":
-        """Return the options that lead to this spec of a record, for catalogue names.
-
-        Raises:
-            InputError: something is missing in the spec, or of a wrong type.
-        """
-        try:
-            recorded = _Recorded.model_validate(spec)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            key = ".".join(str(part) for part in first["loc"])
-            msg = f"the record's spec cannot be run again: {key}: {first['msg']}"
-            raise InputError(msg) from None
-        return cls(**recorded.model_dump())
-
-
-class _Recorded(BaseModel):
-    """The part of a record's spec that options decide."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    model: str
-    routing: str
-    schedules: Annotated[tuple[str, ...], Field(strict=False)]
-    workload: str
-    num_prompts: int
-    device: str
-    dtype: str
-    max_num_seqs: int
-    num_kv_pages: int
-    seed: int
