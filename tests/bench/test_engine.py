@@ -160,7 +160,12 @@ def test_the_facts_name_the_kernels_of_the_counting_pass(tmp_path: Path) -> None
     """They are there once the engine is loaded, and stay when the audit computes with others."""
     engine = build(tmp_path, dtype="bfloat16")
     engine.load()
-    expected = {"experts": "torch grouped_mm", "attention": "sdpa", "tf32": False}
+    expected = {
+        "experts": "torch grouped_mm",
+        "attention": "sdpa",
+        "tf32": False,
+        "cudnn_attention": False,
+    }
     assert expected == engine.facts["kernels"]
     engine.load_for_audit()
     assert "float32" == engine.audit_dtype

@@ -14,8 +14,10 @@ from pydantic import JsonValue
 from lpbench.bench.experiment import Experiment
 from lpbench.bench.spec import RunSpec
 from lpbench.errors import InputError
+from lpbench.meters.driver import driver_version
 from lpbench.plan.grid import Span, Tile
 from lpbench.plan.iteration import IterationPlan, PromptTile
+from lpbench.shape.device import Device, match
 from lpbench.shape.memory import Memory, plan_memory
 from lpbench.workload.routing import RoutingDraws
 
@@ -58,6 +60,7 @@ class Engine:
         self.num_kv_pages = self._memory.num_kv_pages
         self.facts: Mapping[str, JsonValue] = {
             **device_facts(self._device),
+            "driver": driver_version(),
             "memory_planned_bytes": self._memory.total,
         }
         self.spec: Mapping[str, JsonValue] = {
@@ -79,6 +82,12 @@ class Engine:
         assert self._executor is not None, "not loaded"
         return self._executor
 
+    @property
+    def known_device(self) -> Device | None:
+        """The device's entry in the catalogue; None for one that has none, as every CPU."""
+        name = self.facts.get("device_name")
+        return match(name) if isinstance(name, str) else None
+
     def load(self) -> None:
         """Load or draw the weights, draw the routing, and warm up; the facts then name the kernels.
 
@@ -89,18 +98,25 @@ class Engine:
         self.facts = {**self.facts, "kernels": asdict(self._executor.kernels)}
         self._warm_up()
 
+    def unload(self) -> None:
+        """Let go of the weights, and of the memory they took."""
+        from lpbench.executors.torch_engine.device import give_back
+
+        self._executor = None
+        give_back(self._device)
+
     def load_for_audit(self) -> None:
         """Change to float32 where it fits; else the audit is taken in the run's own dtype."""
-        if self.dtype == "float32":
-            return
-        self._executor = None
-        try:
-            self._plan_memory("float32", self.num_kv_pages)
-        except InputError:
-            self._executor = self._build(self.dtype)
-            return
-        self.audit_dtype = "float32"
-        self._executor = self._build("float32")
+        if self.dtype != "float32":
+            self.unload()
+            try:
+                self._plan_memory("float32", self.num_kv_pages)
+            except InputError:
+                pass
+            else:
+                self.audit_dtype = "float32"
+        if self._executor is None:
+            self._executor = self._build(self.audit_dtype)
 
     def start_audit(
         self, script: Mapping[int, Sequence[int]], sampled: Collection[tuple[int, int]]
@@ -127,7 +143,7 @@ class Engine:
 
         return plan_memory(
             self._experiment.shape,
-            self._experiment.needs(num_kv_pages),
+            self._experiment.needs(num_kv_pages, whole_slabs=self._device.type == "cuda"),
             dtype=dtype,
             available=available_bytes(self._device),
             reserved=reserved_bytes(

@@ -79,10 +79,19 @@ class Experiment:
     seed: int
     identity: Mapping[str, JsonValue]
 
-    def needs(self, num_kv_pages: int | None) -> Needs:
-        """Return what the run asks of the memory with so many KV pages; None for what fits."""
+    def needs(self, num_kv_pages: int | None, *, whole_slabs: bool = False) -> Needs:
+        """Return what the run asks of the memory.
+
+        Args:
+            num_kv_pages: of the pool; None for what fits.
+            whole_slabs: whether a request's KV cache takes its memory before it is written. All
+                contexts are there before the run.
+        """
         requests = self.prompts.requests
         pages = [pages_for(request.kv_tokens) for request in requests]
+        with_context = [pages_for(one.kv_tokens) for one in requests if one.context_tokens]
+        others = sorted(pages_for(one.kv_tokens) for one in requests if not one.context_tokens)
+        held = sum(with_context) + sum(others[-self.max_num_seqs :])
         # A preempted request brings its context and what it generated back as prompt rows.
         tokens = sum(request.kv_tokens for request in requests)
         contexts = max(request.context_tokens for request in requests)
@@ -97,6 +106,7 @@ class Experiment:
             least_pages=max(pages),
             num_kv_pages=num_kv_pages,
             draws=drawn * self.shape.num_layers * self.shape.top_k * DRAW_BYTES,
+            held_pages=held if whole_slabs else 0,
         )
 
     def limits(self, num_kv_pages: int) -> Limits:

@@ -16,6 +16,9 @@ from lpbench.plan.iteration import IterationPlan
 CONTEXT_CHUNK = 2048
 """Context tokens that an executor fills at a time, before the run."""
 
+EXPERTS_RANGE = "lpbench-experts"
+"""What the experts' kernels lie in for a profiler: an NVTX range, pushed and popped."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routed:
@@ -38,10 +41,12 @@ class Execution:
     Attributes:
         tokens: the engine's own greedy token for every request that was sampled.
         routed: the experts it touched.
+        device_ns: how long the pass took on the device's own clock; None where it has none.
     """
 
     tokens: Mapping[int, int]
     routed: Routed
+    device_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

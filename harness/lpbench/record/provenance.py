@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-PACKAGES = ("lpbench", "numpy", "pydantic", "safetensors", "torch")
+PACKAGES = ("lpbench", "numpy", "nvidia-ml-py", "pydantic", "safetensors", "torch", "triton")
 
 
 def digest(value: JsonValue) -> str:

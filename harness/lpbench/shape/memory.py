@@ -30,6 +30,7 @@ class Memory:
         weights: the model.
         page: one KV page.
         num_kv_pages: pages of the pool.
+        held_pages: KV pages' worth of memory that is taken whatever the pool.
         rows: hidden states of the largest pass, those kept between iterations included, and what
             a layer computes from them.
         draws: the experts drawn ahead.
@@ -40,17 +41,23 @@ class Memory:
     num_kv_pages: int
     rows: int
     draws: int
+    held_pages: int = 0
+
+    @property
+    def kv(self) -> int:
+        """Keys and values."""
+        return self.page * max(self.num_kv_pages, self.held_pages)
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.weights + self.page * self.num_kv_pages + self.rows + self.draws
+        return self.weights + self.kv + self.rows + self.draws
 
     def __str__(self) -> str:
         """Return the parts and their sum, in one line."""
         return (
             f"{format_bytes(self.total)} (weights {format_bytes(self.weights)}, KV "
-            f"{format_bytes(self.page * self.num_kv_pages)}, rows "
+            f"{format_bytes(self.kv)}, rows "
             f"{format_bytes(self.rows + self.draws)})"
         )
 
@@ -65,6 +72,8 @@ class Needs:
         least_pages: KV pages of the largest request.
         num_kv_pages: pages asked for; None for what fits, at most `all_pages`.
         draws: bytes of experts drawn ahead.
+        held_pages: KV pages' worth of memory that is taken whatever the pool: the whole slabs of
+            requests that may be in memory together, where memory not yet written counts.
     """
 
     most_rows: int
@@ -72,6 +81,7 @@ class Needs:
     least_pages: int
     num_kv_pages: int | None
     draws: int
+    held_pages: int = 0
 
 
 def plan_memory(
@@ -104,10 +114,12 @@ def plan_memory(
     if pages is None:
         fits = max(0, free - fixed.total) // fixed.page
         pages = max(needs.least_pages, min(needs.all_pages, fits))
-    memory = replace(fixed, num_kv_pages=pages)
-    used = memory.total - memory.page * max(0, pages - needs.all_pages)
+    memory = replace(fixed, num_kv_pages=pages, held_pages=needs.held_pages)
+    used = replace(memory, num_kv_pages=min(pages, needs.all_pages)).total
     if used > free:
         smaller = ", --dtype bfloat16" if dtype == "float32" else ""
+        if needs.held_pages > pages:
+            smaller += ", a smaller --max-num-seqs"
         msg = (
             f"model {shape.name!r} in {dtype} needs {memory}, this machine has "
             f"{format_bytes(free)} to give; use a smaller model{smaller} or a smaller workload"

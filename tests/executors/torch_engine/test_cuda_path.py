@@ -21,6 +21,7 @@ from lpbench.bench.loop import Limits, Step, run_arm
 from lpbench.executors.torch_engine import executor as executor_module
 from lpbench.executors.torch_engine.executor import TorchExecutor
 from lpbench.executors.torch_engine.grouped import BLOCKS, TORCH
+from lpbench.executors.torch_engine.timer import PassTimer
 from lpbench.executors.torch_engine.weights import (
     LayerWeights,
     ModelWeights,
@@ -102,6 +103,7 @@ def reads(monkeypatch: pytest.MonkeyPatch, device_guard: None) -> Iterator[Reads
     seen = Reads()
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda _: (9, 0))
     monkeypatch.setattr(executor_module, "to_host", seen)
+    monkeypatch.setattr(executor_module, "PassTimer", lambda _: PassTimer(torch.device("cpu")))
     for module in ("executor", "forward", "touched"):
         monkeypatch.setattr(f"lpbench.executors.torch_engine.{module}.to_device", sent)
     with FakeTensorMode():
@@ -141,9 +143,9 @@ def build(
     return TorchExecutor(shape, weights, requests=REQUESTS, ids=IDS, draws=draws)
 
 
-def serve(executor: TorchExecutor, schedule: str) -> list[Step]:
+def serve(executor: TorchExecutor, schedule: str, *, pinned: bool = False) -> list[Step]:
     """Run an arm to its end."""
-    executor.start_arm(None)
+    executor.start_arm(None, pinned=pinned)
     limits = Limits(num_kv_pages=100, max_num_seqs=8)
     return list(
         run_arm(parse_schedule(schedule), REQUESTS, executor, num_layers=LAYERS, limits=limits)
@@ -168,6 +170,16 @@ def test_drawn_routing_stays_on_the_device(reads: Reads, model: str) -> None:
     """The draws are sent ahead; passes take their slices of them there."""
     draws = RoutingDraws("calibrated", 3, LAYERS, 8, 2)
     steps = serve(build(small(model), torch.bfloat16, draws=draws), SCHEDULES[2])
+    assert 1 + len(steps) == len(reads.sizes)
+
+
+@pytest.mark.parametrize(("model", "dtype", "draws"), [*product(MODELS, DTYPES, (True, False))])
+def test_the_control_of_the_counter_pass_stays_on_the_device(
+    reads: Reads, model: str, dtype: torch.dtype, *, draws: bool
+) -> None:
+    """Rows that are all sent to the same experts are read back no more often."""
+    drawn = RoutingDraws("calibrated", 3, LAYERS, 8, 2) if draws else None
+    steps = serve(build(small(model), dtype, draws=drawn), SCHEDULES[1], pinned=True)
     assert 1 + len(steps) == len(reads.sizes)
 
 

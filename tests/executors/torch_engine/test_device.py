@@ -8,12 +8,13 @@ from lpbench.executors.torch_engine.device import (
     reserved_bytes,
 )
 
-FREE, TOTAL = 60, 100
+GB = 1 << 30
+FREE, TOTAL = 60 * GB, 100 * GB
 
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> torch.device:
-    """Return a GPU of a hundred bytes, 40 of them in use."""
+    """Return a GPU of a hundred GiB, 40 of them in use."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("torch.cuda.empty_cache", lambda: None)
@@ -27,14 +28,14 @@ def test_a_gpu_has_its_number(gpu: torch.device) -> None:
     assert torch.device("cuda", 0) == pick_device("cuda") == pick_device(None)
 
 
-@pytest.mark.parametrize(("utilization", "usable"), [(1.0, 60), (0.75, 35), (0.25, -15)])
+@pytest.mark.parametrize(("utilization", "usable"), [(1.0, 58), (0.75, 35), (0.25, -15)])
 def test_a_run_may_use_its_share_of_all_less_what_others_use(
     gpu: torch.device, utilization: float, usable: int
 ) -> None:
-    """Of 100 bytes, 40 in use, a share of s leaves 100 s - 40."""
+    """Of 100 GiB, 40 in use, a share of s leaves 100 s - 40, but 2 GiB are always left alone."""
     reserved = reserved_bytes(gpu, gpu_memory_utilization=utilization)
     assert reserved is not None
-    assert usable == available_bytes(gpu) - reserved
+    assert usable * GB == available_bytes(gpu) - reserved
 
 
 def test_the_share_means_nothing_on_a_cpu() -> None:
@@ -47,3 +48,10 @@ def test_float32_is_float32_whatever_was_set() -> None:
     torch.set_float32_matmul_precision("high")
     compute_on(torch.device("cpu"))
     assert "highest" == torch.get_float32_matmul_precision()
+
+
+def test_attention_never_plans_in_the_midst_of_a_pass() -> None:
+    """The kernel of cuDNN, which would for every new length, is not taken."""
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    compute_on(torch.device("cpu"))
+    assert not torch.backends.cuda.cudnn_sdp_enabled()

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lpbench.executors.torch_engine import grouped
+from lpbench.executors.torch_engine.device import compute_on
 from lpbench.executors.torch_engine.kernels import Kernels, pick_kernels
 from lpbench.shape.catalogue import find_shape
 
@@ -30,7 +31,8 @@ def test_a_gpu_gets_kernels_that_read_nothing_on_the_host(
 ) -> None:
     """In bfloat16 torch's grouped_mm, on the GPUs for which it is one kernel."""
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda _: (major, 0))
-    expected = Kernels(experts=experts, attention=attention, tf32=False)
+    compute_on(CPU)  # sets what holds on every device
+    expected = Kernels(experts=experts, attention=attention, tf32=False, cudnn_attention=False)
     assert expected == pick_kernels(SHAPE, device=CUDA, dtype=dtype)
 
 
@@ -57,7 +59,7 @@ def test_a_cpu_gets_mkl_in_float32_where_torch_carries_it(
 ) -> None:
     """Elsewhere torch's own."""
     monkeypatch.setattr(grouped, "_BATCH", (lambda: None) if mkl else None)
-    expected = Kernels(experts=experts, attention="sdpa", tf32=False)
+    expected = Kernels(experts=experts, attention="sdpa", tf32=False, cudnn_attention=False)
     assert expected == pick_kernels(SHAPE, device=CPU, dtype=dtype)
 
 

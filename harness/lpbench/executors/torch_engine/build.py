@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from lpbench.errors import RunError
 from lpbench.executors.torch_engine.checkpoint import load_weights
 from lpbench.executors.torch_engine.device import DTYPES, compute_on, keep_freed_memory
 from lpbench.executors.torch_engine.executor import TorchExecutor
@@ -45,12 +46,21 @@ def build_executor(
 
     Raises:
         InputError: the checkpoint cannot be loaded.
+        RunError: the device's memory is not enough after all.
     """
     torch_dtype = DTYPES[dtype]
     keep_freed_memory()
     compute_on(device)
-    if folder is None:
-        weights = dummy_weights(shape, dtype=torch_dtype, device=device, seed=seed)
-    else:
-        weights = load_weights(folder, shape, dtype=torch_dtype, device=device, progress=progress)
-    return TorchExecutor(shape, weights, requests=requests, ids=ids, draws=draws)
+    try:
+        if folder is None:
+            weights = dummy_weights(shape, dtype=torch_dtype, device=device, seed=seed)
+        else:
+            weights = load_weights(
+                folder, shape, dtype=torch_dtype, device=device, progress=progress
+            )
+        return TorchExecutor(shape, weights, requests=requests, ids=ids, draws=draws)
+    except torch.OutOfMemoryError:
+        raise RunError(
+            f"the device ran out of memory while {shape.name!r} was loaded; does another process "
+            "use it?"
+        ) from None

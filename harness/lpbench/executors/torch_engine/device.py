@@ -39,12 +39,16 @@ def pick_device(name: str | None) -> torch.device:
 
 
 def compute_on(device: torch.device) -> None:
-    """Make a GPU the current one, and have matmuls of float32 compute in float32.
+    """Make a GPU the current one, and keep torch from what would spoil a measurement there.
 
     The environment can make TF32 torch's default (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE): ten bits that
-    would pass for float32.
+    would pass for float32. cuDNN's attention makes a plan for every new pair of lengths and
+    strides (aten/src/ATen/native/cudnn/MHA.cpp), tens of milliseconds each, in the midst of a
+    pass: decodes grow by one, so nearly every pass would pay, and the arm that meets the lengths
+    first would pay for all. Without it torch takes its flash and memory-efficient kernels.
     """
     torch.set_float32_matmul_precision("highest")
+    torch.backends.cuda.enable_cudnn_sdp(False)  # noqa: FBT003 - as torch has it
     if device.type == "cuda":
         torch.cuda.set_device(device)
 
@@ -65,14 +69,26 @@ def keep_freed_memory() -> None:
 
 def available_bytes(device: torch.device) -> int:
     """Return the memory that is free for a run."""
+    give_back(device)
     if device.type == "cuda":
-        torch.cuda.empty_cache()  # what a model left behind that is no longer there
         return torch.cuda.mem_get_info(device)[0]
     return int(psutil.virtual_memory().available)
 
 
+def give_back(device: torch.device) -> None:
+    """Give a GPU's memory back that tensors held which are no longer there."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+BESIDE_BYTES = 2 << 30
+"""What a GPU takes beside tensors that are planned: context, modules, workspaces, fragments."""
+
+
 def reserved_bytes(device: torch.device, *, gpu_memory_utilization: float) -> int | None:
     """Return how much of a GPU's memory a run leaves alone; None where that is not set.
+
+    `BESIDE_BYTES` at least.
 
     Args:
         device: where the run computes.
@@ -81,7 +97,8 @@ def reserved_bytes(device: torch.device, *, gpu_memory_utilization: float) -> in
     """
     if device.type != "cuda":
         return None
-    return int(torch.cuda.mem_get_info(device)[1] * (1 - gpu_memory_utilization))
+    unused = int(torch.cuda.mem_get_info(device)[1] * (1 - gpu_memory_utilization))
+    return max(unused, BESIDE_BYTES)
 
 
 def cache_bytes(device: torch.device) -> int | None:

@@ -5,7 +5,8 @@ Must not know: schedules, counting rules, files.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -16,8 +17,10 @@ from lpbench.executors.torch_engine.forward import Sequence as Tokens
 from lpbench.executors.torch_engine.kernels import pick_kernels
 from lpbench.executors.torch_engine.kv_cache import KvCache
 from lpbench.executors.torch_engine.layer import Block
+from lpbench.executors.torch_engine.marked import MarkedOperators
 from lpbench.executors.torch_engine.probe import Probe
 from lpbench.executors.torch_engine.rotary import rotary_table
+from lpbench.executors.torch_engine.timer import PassTimer
 from lpbench.executors.torch_engine.touched import Touched
 from lpbench.executors.torch_engine.transfer import to_device, to_host
 from lpbench.executors.torch_engine.weights import ModelWeights
@@ -75,6 +78,7 @@ class TorchExecutor:
         dtype = weights.embed.dtype
         self.kernels = pick_kernels(shape, device=self._device, dtype=dtype)
         self._cache = KvCache(shape, dtype=dtype, device=self._device)
+        self._timer = PassTimer(self._device)
         most = max(request.kv_tokens for request in requests)
         self._forward = Forward(
             shape,
@@ -135,14 +139,17 @@ class TorchExecutor:
         Raises:
             RunError: the device's memory is not enough, or the device failed.
         """
-        touched = Touched(plan, self._shape, device=self._device)
         try:
+            self._timer.start()
+            touched = Touched(plan, self._shape, device=self._device)
             for part in plan.prefill:
                 self._cache.open(part.request, self._requests[part.request].kv_tokens)
             with torch.inference_mode():
                 witness = _Witness(touched, self._probe)
                 due, logits = self._forward.run(plan, self._sequences, witness)
-                best, bits = to_host(logits.argmax(-1), touched.bits)
+                chosen = logits.argmax(-1)
+                self._timer.stop()
+                best, bits = to_host(chosen, touched.bits)
         except torch.OutOfMemoryError:
             raise RunError(
                 f"the device ran out of memory in a pass with {plan.num_prefill_tokens} prompt "
@@ -158,7 +165,9 @@ class TorchExecutor:
                 self._probe.sample(request, nth, logits[at])
             fed = token if self._script is None else self._script[request][nth]
             self._sequences[request].ids.append(fed)
-        return Execution(tokens=tokens, routed=touched.routed(bits))
+        return Execution(
+            tokens=tokens, routed=touched.routed(bits), device_ns=self._timer.elapsed_ns()
+        )
 
     def release(self, request: int) -> None:
         """Drop a request's cache; should it come back, its context is computed again too.
@@ -171,6 +180,24 @@ class TorchExecutor:
         self._filled.discard(request)
         self._cache.close(request)
         self._sequences[request].offset = 0
+
+    @contextmanager
+    def profiled(self) -> Iterator[None]:
+        """Have a profiler around this process see the passes within, the experts marked.
+
+        Without CUDA there is none, and nothing changes.
+        """
+        if self._device.type != "cuda":
+            yield
+            return
+        own = self._forward.operators
+        self._forward.operators = MarkedOperators(self._shape, self.kernels)
+        torch.cuda.profiler.start()
+        try:
+            yield
+        finally:
+            torch.cuda.profiler.stop()
+            self._forward.operators = own
 
     def now_ns(self) -> int:
         """Return the host's monotonic clock.

@@ -58,7 +58,11 @@ class Sequence:
 
 
 class Forward:
-    """The model: weights, operators, KV cache and the hidden states between layers."""
+    """The model: weights, operators, KV cache and the hidden states between layers.
+
+    Attributes:
+        operators: what the layers are made of.
+    """
 
     def __init__(
         self,
@@ -72,7 +76,7 @@ class Forward:
         """Put the model together; `rotary` holds every position that will be asked for."""
         self._shape = shape
         self._weights = weights
-        self._operators = TorchOperators(shape, kernels)
+        self.operators = TorchOperators(shape, kernels)
         self._cache = cache
         self._rotary = rotary
         self._hidden = HiddenStates()
@@ -99,7 +103,7 @@ class Forward:
                     hidden,
                     layer=layer,
                     weights=self._weights.layers[layer],
-                    operators=self._operators,
+                    operators=self.operators,
                     cache=self._cache,
                     rows=rows,
                     drawn=None if rows.drawn is None else rows.drawn[layer - segment.layers.start],
@@ -170,5 +174,5 @@ class Forward:
             if sequence.offset + part.tile.tokens.stop == len(sequence.ids):
                 due.append(part.request)
                 last.append(rows[-1:])
-        hidden = self._operators.norm(torch.cat(last), self._weights.norm)
+        hidden = self.operators.norm(torch.cat(last), self._weights.norm)
         return tuple(due), F.linear(hidden, self._weights.head).float()

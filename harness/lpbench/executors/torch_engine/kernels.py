@@ -27,11 +27,13 @@ class Kernels:
         attention: "sdpa", which takes whole prompts as causal; "sdpa by query blocks" where torch
             would need all scores of a whole prompt at once.
         tf32: whether float32 matmuls may round their inputs to 10 bits.
+        cudnn_attention: whether SDPA may take cuDNN's kernel, which plans anew for every length.
     """
 
     experts: str
     attention: str
     tf32: bool
+    cudnn_attention: bool
 
     @property
     def fused_causal(self) -> bool:
@@ -51,6 +53,7 @@ def pick_kernels(shape: ModelShape, *, device: torch.device, dtype: torch.dtype)
         experts=_experts(shape, device=device, is_narrow=is_narrow),
         attention="sdpa" if is_cpu or is_narrow else "sdpa by query blocks",
         tf32=torch.get_float32_matmul_precision() != "highest",
+        cudnn_attention=not is_cpu and torch.backends.cuda.cudnn_sdp_enabled(),
     )
 
 

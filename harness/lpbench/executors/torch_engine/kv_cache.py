@@ -1,8 +1,9 @@
 """Keys and values of every request, in one contiguous slab per request.
 
-Owns: the slabs. On a CPU a slab beats pages: a decode reads its keys as one view without a gather
-(ENGINE.md 2), and memory of a slab that was not yet written is not resident. How many requests
-there may be is decided in pages by `plan.queues`, whatever the layout here.
+Owns: the slabs. A slab beats pages: a decode reads its keys as one view without a gather. How many
+requests there may be is decided in pages by `plan.queues`, whatever the layout here. On a CPU the
+memory of a slab that was not yet written is not resident; a GPU's is taken whole, which the run's
+memory plan counts (`shape.memory`, `held_pages`).
 Must not know: layers' weights, schedules.
 """
 

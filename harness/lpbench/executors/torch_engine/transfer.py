@@ -23,9 +23,13 @@ def to_device(values: NDArray[Any], device: torch.device) -> torch.Tensor:
 
 
 def to_host(*tensors: torch.Tensor) -> tuple[np.ndarray, ...]:
-    """Return the tensors of one device as arrays: all copies are under way before the one wait."""
+    """Return the tensors of one device as arrays: all copies are under way before the one wait.
+
+    A GPU's are copied once more, out of pinned memory: whoever keeps one must not keep that.
+    """
     device = tensors[0].device
     copies = [tensor.to("cpu", non_blocking=True) for tensor in tensors]
-    if device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()
-    return tuple(copy.numpy() for copy in copies)
+    if device.type != "cuda":
+        return tuple(copy.numpy() for copy in copies)
+    torch.cuda.current_stream(device).synchronize()
+    return tuple(copy.numpy().copy() for copy in copies)

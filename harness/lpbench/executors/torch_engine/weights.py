@@ -148,8 +148,12 @@ def dummy_weights(
         mean, deviation = _distribution(name, dims, tied=shape.tied_embeddings)
         values = torch.empty(dims, dtype=dtype, device=device)
         for part in values.view(-1).split(DRAW_VALUES):
-            drawn = torch.empty_like(part, dtype=torch.float32)
-            part.copy_(drawn.normal_(mean, deviation, generator=generator))
+            # Without a name: one that lives on would stand beside the next one.
+            part.copy_(
+                torch.empty_like(part, dtype=torch.float32).normal_(
+                    mean, deviation, generator=generator
+                )
+            )
         return values
 
     outside = {name: draw(name, dims) for name, dims in model_dims(shape).items()}
