@@ -39,4 +39,8 @@ class UnavailableError(LpbenchError):
     """
 
     exit_code: ClassVar[int] = 77
-    code: str = "unavailable"
+
+    def __init__(self, message: str, *, code: str = "unavailable") -> None:
+        """Say what is lacking in one line, and as a code."""
+        super().__init__(message)
+        self.code = code

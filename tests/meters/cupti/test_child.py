@@ -112,9 +112,12 @@ def test_a_chip_without_a_timer_triggers_on_the_sys_clock(sampler: Opened) -> No
     assert "GPU_SYSCLK_INTERVAL" == sampler(chip="GA100").open()["trigger"]
 
 
-def test_the_pair_alone_is_sampled_where_more_takes_two_passes(sampler: Opened) -> None:
-    """Bytes come before clocks."""
-    child = sampler("multi_pass")
+@pytest.mark.parametrize("fault", ["multi_pass", "few_counters"])
+def test_the_pair_alone_is_sampled_where_more_takes_two_passes(
+    sampler: Opened, fault: Fault
+) -> None:
+    """Bytes come before clocks, whether the chip says so or the device when it is configured."""
+    child = sampler(fault)
     assert ["dram__bytes_read.sum", "dram__bytes_write.sum"] == child.open()["metrics"]
     child.start()
     assert {} == child.stop().beside
@@ -143,7 +146,9 @@ def test_every_fault_of_the_double_is_tested() -> None:
     """The table above and the tests below leave none out."""
     below = {
         "needs_context",
+        "needs_context_quietly",
         "multi_pass",
+        "few_counters",
         "overflow",
         "overflow_flag",
         "truncated",
@@ -247,7 +252,10 @@ def test_closing_disables_explicitly(
     assert not is_alive(process)
 
 
-def test_a_context_of_its_own_is_tried_second(sampler: Opened, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", ["needs_context", "needs_context_quietly"])
+def test_a_context_of_its_own_is_tried_second(
+    sampler: Opened, tmp_path: Path, fault: Fault
+) -> None:
     """Where PM sampling refuses a process without a context, one is made, and the record says so.
 
     The driver's library is a double in C: the four calls that make a context, and its version.
@@ -255,7 +263,7 @@ def test_a_context_of_its_own_is_tried_second(sampler: Opened, tmp_path: Path) -
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("needs a C compiler for the double of libcuda")
-    child = sampler("needs_context")
+    child = sampler(fault)
     libraries = tmp_path / "double0/nvidia/cu13/lib"
     libraries.mkdir(parents=True)
     (tmp_path / "cuda.c").write_text(LIBCUDA)

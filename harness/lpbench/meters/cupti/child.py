@@ -35,7 +35,14 @@ _PROGRAM = Path(__file__).with_name("sampler.py")
 _BUFFER_BYTES = 512 * 2**20
 _MAX_SAMPLES = 10_000
 _PATIENCE_S = 10.0  # with a child whose input has ended
-_CONTEXT_MAY_MEND = frozenset({"invalid_context", "not_initialized", "cupti_error"})
+_WANTS_CONTEXT = frozenset({"invalid_context", "not_initialized", "cupti_error"})
+_MAY_WANT_CONTEXT = frozenset({"no_nvperf", "no_device", "hardware_busy"})
+"""What a CUDA context of the child's own may mend. The second ones are what Collector.enable makes
+of CUPTI's "no connection to the driver", "invalid parameter" and "unknown", but often just true."""
+
+_FEWER_MAY_MEND = frozenset({"multi_pass", "unknown_metric", "not_supported"})
+"""What fewer metrics may mend: a device has fewer counters free than its chip, and says so only
+when it is configured."""
 
 
 class ChildSampler:
@@ -68,8 +75,7 @@ class ChildSampler:
     def open(self) -> Mapping[str, JsonValue]:
         """Start the child, without a CUDA context of its own or else with one, and set it up."""
         self.close()
-        facts = self._start(create_context=False) or self._start(create_context=True)
-        assert facts is not None, "the second start raises"
+        facts = self._start_either_way()
         try:
             return {**facts, **self._configure(str(facts["chip"]))}
         except SamplerError:
@@ -103,16 +109,28 @@ class ChildSampler:
         if child is not None:
             child.end()
 
-    def _start(self, *, create_context: bool) -> dict[str, Any] | None:
-        """Return what the child found; None where a context of its own may mend it."""
+    def _start_either_way(self) -> dict[str, Any]:
+        """Return what a child found, without a context of its own or else with one."""
+        try:
+            return self._start(create_context=False)
+        except SamplerError as first:
+            if first.code not in _WANTS_CONTEXT | _MAY_WANT_CONTEXT:
+                raise
+            try:
+                return self._start(create_context=True)
+            except SamplerError as second:
+                is_no_context = second.code in {"no_context", "no_libcuda"}
+                raise (
+                    first if is_no_context and first.code in _MAY_WANT_CONTEXT else second
+                ) from None
+
+    def _start(self, *, create_context: bool) -> dict[str, Any]:
         self._child = _Child(_folder(), timeout_s=self._timeout_s)
         try:
             facts = self._ask("open", device=self._device, create_context=create_context)
-        except SamplerError as error:
+        except SamplerError:
             self.close()
-            if create_context or error.code not in _CONTEXT_MAY_MEND:
-                raise
-            return None
+            raise
         return {**facts, "context": "own" if create_context else "none"}
 
     def _configure(self, chip: str) -> dict[str, Any]:
@@ -122,7 +140,7 @@ class ChildSampler:
             try:
                 configured = self._set(chip, metrics, beside)
             except SamplerError as error:
-                if not beside or error.code not in ("multi_pass", "unknown_metric"):
+                if not beside or error.code not in _FEWER_MAY_MEND:
                     raise
             else:
                 break

@@ -39,7 +39,6 @@ class SamplerError(UnavailableError):
 
     def __init__(self, code: str, reason: str, *, fix: str | None = None) -> None:
         """Say what happened; without a `fix` the code's own one is given."""
-        self.code = code
         self.reason = " ".join(reason.split())
         self.fix = fix or _FIXES.get(code, _UNKNOWN_FIX)
-        super().__init__(f"cupti: {self.reason} ({code}); {self.fix}")
+        super().__init__(f"cupti: {self.reason} ({code}); {self.fix}", code=code)

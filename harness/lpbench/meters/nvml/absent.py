@@ -31,8 +31,7 @@ class MissingError(UnavailableError):
 
     def __init__(self, *, code: str, reason: str, fix: str) -> None:
         """Say why as a code and as a sentence, and what would mend it."""
-        super().__init__(f"{reason}; {fix}")
-        self.code = code
+        super().__init__(f"{reason}; {fix}", code=code)
         self.reason = reason
         self.fix = fix
 

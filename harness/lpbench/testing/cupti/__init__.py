@@ -27,11 +27,13 @@ Fault = Literal[
     "virtualised",
     "out_of_memory",
     "needs_context",  # enable raises unless the process has a CUDA context
+    "needs_context_quietly",  # so it does, with the exception it has for missing libraries
     "unknown_chip",  # the host evaluator raises
     "unknown_metric",  # no metric is known
     "multi_pass",  # more than the pair of bytes needs two passes
     "always_multi_pass",
     "not_supported",  # configure raises
+    "few_counters",  # configure raises for more than two metrics, which the chip would take
     "overflow",  # decode raises half way
     "overflow_flag",  # decode sets its flag only
     "truncated",  # decode leaves records and says so

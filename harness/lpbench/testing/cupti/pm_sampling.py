@@ -81,7 +81,9 @@ class Collector:
         assert hw_buffer_append_mode is HardwareBufferAppendMode.KEEP_OLDEST
         has_no_timer = binding.SCRIPT["chip"] == "GA100"
         is_timed = trigger_mode is TriggerMode.GPU_TIME_INTERVAL
-        if binding.SCRIPT["fault"] == "not_supported" or (has_no_timer and is_timed):
+        has_few = binding.SCRIPT["fault"] == "few_counters" and len(metrics) > 2  # noqa: PLR2004
+        refuses = binding.SCRIPT["fault"] == "not_supported" or has_few
+        if refuses or (has_no_timer and is_timed):
             raise ValueError("Requested PM sampling configuration is not supported.")
         host = profiler_host.ProfilerHost(
             binding.SCRIPT["chip"], profiler_host.ProfilerType.PM_SAMPLING
@@ -150,11 +152,15 @@ def _refusal(fault: str | None, device_index: int) -> Exception | None:
     result = binding.Result
     if fault == "needs_context":
         return None if binding.has_context() else binding.cuptiError(result.ERROR_INVALID_CONTEXT)
+    if fault == "needs_context_quietly" and binding.has_context():
+        return None
+    no_nvperf = RuntimeError("CUPTI could not load the nvperf* libraries")
     refusals = {
+        "needs_context_quietly": no_nvperf,
         "no_libcuda": binding.NotSupportedError("CUDA driver is not found (libcuda.so.1: ...)"),
         "permission_denied": PermissionError("Insufficient privileges for PM sampling"),
         "already_enabled": RuntimeError("PM sampling is already enabled on this device."),
-        "no_nvperf": RuntimeError("CUPTI could not load the nvperf* libraries"),
+        "no_nvperf": no_nvperf,
         "no_device": ValueError(f"Invalid device_index: {device_index}"),
         "out_of_memory": MemoryError("Memory allocation failed"),
         "hardware_busy": binding.cuptiError(result.ERROR_HARDWARE_BUSY),
