@@ -92,18 +92,19 @@ def test_no_table_has_no_kernels() -> None:
 def test_a_command_is_profiled_as_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Caches not flushed, clocks not locked, base units, one filter, then the command."""
+    """Caches not flushed, clocks not locked, base units, one range alone, then the command."""
     seen = install(tmp_path, monkeypatch)
-    found = ncu.profile(("lpbench", "traffic", "--csv"), kernels="grouped|silu")
+    found = ncu.profile(("lpbench", "traffic", "--csv"), within="experts")
     arguments = seen.read_text().split("\n")
     pairs = dict(pairwise(arguments))
     assert ncu.parse(OUTPUT) == found
-    assert ("none", "none", "base", "raw", "regex:grouped|silu") == (
+    assert ("none", "none", "base", "raw", "off", "experts/") == (
         pairs["--cache-control"],
         pairs["--clock-control"],
         pairs["--print-units"],
         pairs["--page"],
-        pairs["--kernel-name"],
+        pairs["--profile-from-start"],
+        pairs["--nvtx-include"],
     )
     assert "dram__bytes_read.sum,dram__bytes_write.sum" == pairs["--metrics"]
     assert ["lpbench", "traffic", "--csv"] == arguments[-3:]
@@ -113,7 +114,7 @@ def test_denied_counters_name_the_remedy(tmp_path: Path, monkeypatch: pytest.Mon
     """The profiler's own error becomes exit 77 with one of the three remedies."""
     install(tmp_path, monkeypatch, output="==ERROR== ERR_NVGPUCTRPERM - denied\n", status=9)
     with pytest.raises(UnavailableError, match=r"\(permission_denied\); \w+"):
-        ncu.profile(("true",), kernels=".")
+        ncu.profile(("true",), within="experts")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_denied_counters_name_the_remedy(tmp_path: Path, monkeypatch: pytest.Mon
     [
         ("==ERROR== Failed to find metric\n", 1, "status 1: ==ERROR== Failed to find metric"),
         ("", 3, "status 3: no message"),
-        ("==WARNING== No kernels were profiled.\n", 0, r"no kernel matched 'moe'"),
+        ("==WARNING== No kernels were profiled.\n", 0, r"no kernel in the range 'moe'"),
     ],
 )
 def test_a_failed_run_is_one_line(
@@ -130,7 +131,7 @@ def test_a_failed_run_is_one_line(
     """The profiler's last error, or that nothing matched."""
     install(tmp_path, monkeypatch, output=output, status=status)
     with pytest.raises(RunError, match=expected):
-        ncu.profile(("true",), kernels="moe")
+        ncu.profile(("true",), within="moe")
 
 
 def test_a_probe_tells_the_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +147,7 @@ def test_without_ncu_the_probe_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     found = ncu.probe()
     assert (False, "no_ncu", "ncu is not on PATH") == (found.available, found.code, found.reason)
     with pytest.raises(UnavailableError, match="ncu is not on PATH; install"):
-        ncu.profile(("true",), kernels=".")
+        ncu.profile(("true",), within="experts")
 
 
 def test_an_ncu_that_fails_is_not_available(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lpbench.errors import UnavailableError
 from lpbench.meters.rapl import MOST_WATTS, POWERCAP, RaplMeter, Zone, package_zones
 from lpbench.record.schema import Reading
+from lpbench.testing.clocks import VirtualClock
 
 RANGE_UJ = 262_143_328_850
 """The largest value of a real package's counter: 2**32 - 1 units of 2**-14 J."""
@@ -123,6 +124,22 @@ def test_a_number_in_doubt_is_never_valid(
     found = one_package(tmp_path, first=first, last=last, seconds=seconds)
     assert (reasons, not reasons) == (found.reasons, found.validity == "valid")
     assert None is not found.value
+
+
+def test_a_long_window_is_read_on_the_way(tmp_path: Path) -> None:
+    """200 s at 1310 W wrap a counter of 262 kJ: no stretch between two reads could hide a wrap."""
+    clock = VirtualClock()
+    write_zone(tmp_path, "0", "package-0", energy_uj=0)
+    meter = RaplMeter(root=tmp_path, clock=clock, driver=clock)
+    meter.start()
+    for second in range(1, 201):
+        clock.sleep(1)
+        write_zone(tmp_path, "0", "package-0", energy_uj=second * 1310 * 10**6 % RANGE_UJ)
+    found = meter.stop()
+    # Reads come a second's write late, the last one does not.
+    assert 200 * 1310 == pytest.approx(found.readings[METRIC].value)
+    assert "valid" == found.readings[METRIC].validity
+    assert 1 + 20 + 1 == len(found.series["rapl"])
 
 
 def test_the_package_with_the_smaller_range_bounds_the_window(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ Must not know: what the command runs.
 
 Read and written bytes are one pass, so no kernel is replayed. ncu runs one kernel at a time, so
 reuse across kernels is lost, and a kernel's late writes may count for the next one. Its defaults
-would flush caches and lock clocks: both are switched off.
+would flush caches and lock clocks: both are switched off. Seen are the kernels that the command
+launches between cudaProfilerStart and Stop within an NVTX range, whatever they are called.
 """
 
 import csv
@@ -26,6 +27,7 @@ NAME = "ncu"
 _FIX = "install Nsight Compute (part of the CUDA toolkit), or put its folder on PATH"
 _STDERR = 2
 _NUMBER = re.compile(r"\d+(,\d{3})*(\.\d+)?")
+_UNKNOWN_METRIC = "Failed to find metric"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,47 +71,54 @@ def probe() -> Capability:
 
 
 def profile(
-    command: Sequence[str],
-    *,
-    kernels: str,
-    metrics: DramMetrics = PAIRS[0],
-    timeout_s: float = 600,
+    command: Sequence[str], *, within: str, timeout_s: float = 3600
 ) -> tuple[KernelBytes, ...]:
-    """Run a command under ncu and return the DRAM bytes of its matching kernels.
+    """Run a command under ncu and return the DRAM bytes of its kernels in an NVTX range.
+
+    The names of the counters, which differ by chip, are tried in turn.
 
     Args:
         command: the program and its arguments; all it prints goes to standard error.
-        kernels: a regular expression that a kernel's function name must contain.
-        metrics: the chip's counters (`names.resolve`).
+        within: name of the range, pushed and popped.
         timeout_s: after which it is ended.
 
     Raises:
         UnavailableError: ncu is not there, or may not read the counters.
-        RunError: ncu or the command failed, or no kernel matched.
+        RunError: ncu or the command failed, or the range held no kernel.
     """
     ncu = shutil.which("ncu")
     if ncu is None:
-        raise UnavailableError(f"ncu is not on PATH; {_FIX}")
+        raise UnavailableError(f"ncu is not on PATH; {_FIX}", code="no_ncu")
+    for metrics in PAIRS:
+        status, text = _run(ncu, command, within=within, metrics=metrics, timeout_s=timeout_s)
+        if _UNKNOWN_METRIC not in text:
+            break
+    if "ERR_NVGPUCTRPERM" in text:
+        message = f"ncu may not read the counters (permission_denied); {denial_remedy()}"
+        raise UnavailableError(message, code="permission_denied")
+    if status:
+        said = [line for line in text.splitlines() if line.startswith("==ERROR==")]
+        raise RunError(f"ncu ended with status {status}: {said[-1] if said else 'no message'}")
+    found = parse(text, metrics=metrics)
+    if not found:
+        raise RunError(f"ncu saw no kernel in the range {within!r}")
+    return found
+
+
+def _run(
+    ncu: str, command: Sequence[str], *, within: str, metrics: DramMetrics, timeout_s: float
+) -> tuple[int, str]:
+    """Return ncu's status and what it wrote."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "ncu.csv")
-        arguments = (ncu, *_options(log, kernels=kernels, metrics=metrics), *command)
+        arguments = (ncu, *_options(log, within=within, metrics=metrics), *command)
         try:
             status = subprocess.run(  # noqa: S603 - the caller's own command
                 arguments, check=False, timeout=timeout_s, stdout=_STDERR
             ).returncode
         except subprocess.TimeoutExpired:
             raise RunError(f"ncu did not end within {timeout_s:g} s") from None
-        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    if "ERR_NVGPUCTRPERM" in text:
-        remedy = denial_remedy()
-        raise UnavailableError(f"ncu may not read the counters (permission_denied); {remedy}")
-    if status:
-        said = [line for line in text.splitlines() if line.startswith("==ERROR==")]
-        raise RunError(f"ncu ended with status {status}: {said[-1] if said else 'no message'}")
-    found = parse(text, metrics=metrics)
-    if not found:
-        raise RunError(f"no kernel matched {kernels!r} under ncu")
-    return found
+        return status, log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
 
 
 def parse(text: str, *, metrics: DramMetrics = PAIRS[0]) -> tuple[KernelBytes, ...]:
@@ -145,11 +154,12 @@ def parse(text: str, *, metrics: DramMetrics = PAIRS[0]) -> tuple[KernelBytes, .
     )
 
 
-def _options(log: Path, *, kernels: str, metrics: DramMetrics) -> Iterator[str]:
+def _options(log: Path, *, within: str, metrics: DramMetrics) -> Iterator[str]:
     yield from ("--csv", "--page", "raw", "--print-units", "base", "--log-file", str(log))
     yield from ("--metrics", f"{metrics.read},{metrics.written}")
     yield from ("--cache-control", "none", "--clock-control", "none")
-    yield from ("--target-processes", "all", "--kernel-name", f"regex:{kernels}")
+    yield from ("--target-processes", "all", "--profile-from-start", "off")
+    yield from ("--nvtx", "--nvtx-include", f"{within}/")  # the slash: a range pushed and popped
 
 
 def _number(text: str) -> float | None:

@@ -6,21 +6,24 @@ Must not know: passes, what the CPU does meanwhile.
 Each zone `intel-rapl:N` (AMD's too) has `energy_uj`, which rises by microjoules and starts again
 at 0 past `max_energy_range_uj`. Zones below a package (core, uncore, dram) and `psys` are part of
 it or hold it, so packages alone are summed. A counter that wrapped twice looks as if it had
-wrapped once; that is ruled out by a window so short that no package could wrap in it twice.
+wrapped once; so it is read often enough that no package could wrap twice between two reads.
 
-Reason codes: `may_have_wrapped_twice` (the window is longer than the range at `MOST_WATTS`),
+Reason codes: `may_have_wrapped_twice` (two reads are further apart than the range at `MOST_WATTS`),
 `counter_stuck` (a package used nothing), `implausible_power` (more than `MOST_WATTS`: the counter
 was reset), `counter_unreadable` (it could not be read at the window's end; the value is absent).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from lpbench.errors import UnavailableError
 from lpbench.meters.clocks import Clock, HostClock
 from lpbench.meters.meter import Capability, Measurement
+from lpbench.meters.poll import Driver, ThreadDriver
 from lpbench.record.schema import Reading
 
 POWERCAP = Path("/sys/class/powercap")
@@ -29,6 +32,9 @@ METRIC = "total_cpu_package_energy_j"
 
 MOST_WATTS = 2000
 """More than any package draws; the largest sold are near 500 W."""
+
+READ_S = 10.0
+"""Between two reads. The smallest ranges known, 65.5 kJ, pass in 32 s at `MOST_WATTS`."""
 
 UPDATE_S = 1e-3
 """Time between two updates of the counter (Intel SDM, volume 3B, "RAPL Interfaces": ~1 ms)."""
@@ -81,12 +87,22 @@ class RaplMeter:
 
     name = "rapl"
 
-    def __init__(self, *, root: Path = POWERCAP, clock: Clock | None = None) -> None:
-        """Look at the powercap tree `root`; `clock` dates the reads, the host's where None."""
+    def __init__(
+        self, *, root: Path = POWERCAP, clock: Clock | None = None, driver: Driver | None = None
+    ) -> None:
+        """Touch nothing yet.
+
+        Args:
+            root: the powercap tree.
+            clock: what dates the reads; by default the host's.
+            driver: what calls for them during the window; by default a thread.
+        """
         self._root = root
         self._clock = clock or HostClock()
+        self._driver = driver or ThreadDriver()
         self._zones: tuple[Zone, ...] = ()
-        self._first: Edge | None = None
+        self._edges: list[Edge] = []
+        self._end: Callable[[], None] | None = None
 
     def probe(self) -> Capability:
         """Return whether every package's counter can be read here."""
@@ -118,7 +134,10 @@ class RaplMeter:
         )
 
     def close(self) -> None:
-        """Do nothing: between windows nothing is held."""
+        """End a window that is still open."""
+        end, self._end = self._end, None
+        if end is not None:
+            end()
 
     def start(self) -> None:
         """Read the counters once and open a window.
@@ -130,43 +149,52 @@ class RaplMeter:
         if not found.available:
             raise UnavailableError(f"meter 'rapl': {found.reason}; {found.fix}")
         self._zones = package_zones(self._root)
-        self._first = self._read()
+        self._edges = [self._read()]
+        self._end = self._driver.drive(self._poll, every_s=READ_S)
 
     def stop(self) -> Measurement:
-        """Read the counters again and return the joules between.
+        """Read the counters again and return the joules since the window was opened.
 
-        The series `rapl` has a row for each edge: nanoseconds on the monotonic clock after the
-        read, then each package's counter in microjoules.
+        The series `rapl` has a row for each read: nanoseconds on the monotonic clock after it,
+        then each package's counter in microjoules.
         """
-        assert self._first is not None, "no window is open"
-        first, self._first = self._first, None
+        assert self._end is not None, "no window is open"
+        self.close()
+        edges, first = self._edges, self._edges[0]
+        stop_ns = self._clock.now_ns()
         try:
-            last = self._read()
+            edges.append(self._read())
         except (OSError, ValueError):
-            return Measurement(
-                start_ns=first.before_ns,
-                stop_ns=self._clock.now_ns(),
-                readings={METRIC: self._reading(None, reasons=("counter_unreadable",))},
-                series={"rapl": _rows(first)},
-            )
+            reading = self._reading(None, reasons=("counter_unreadable",))
+        else:
+            reading, stop_ns = self._sum(edges), edges[-1].after_ns
         return Measurement(
             start_ns=first.before_ns,
-            stop_ns=last.after_ns,
-            readings={METRIC: self._between(first, last)},
-            series={"rapl": _rows(first, last)},
+            stop_ns=stop_ns,
+            readings={METRIC: reading},
+            series={"rapl": [(edge.after_ns, *edge.energy_uj) for edge in edges]},
         )
 
-    def _between(self, first: Edge, last: Edge) -> Reading:
+    def _poll(self) -> None:
+        """Read in mid-window; a read that fails leaves a longer stretch for the next one."""
+        with suppress(OSError, ValueError):
+            self._edges.append(self._read())
+
+    def _sum(self, edges: Sequence[Edge]) -> Reading:
+        first, last = edges[0], edges[-1]
         seconds = (last.after_ns - first.before_ns) / 1e9
         used = [
-            zone.between_uj(before, after) / 1e6
-            for zone, before, after in zip(
-                self._zones, first.energy_uj, last.energy_uj, strict=True
+            sum(
+                zone.between_uj(before.energy_uj[at], after.energy_uj[at])
+                for before, after in pairwise(edges)
             )
+            / 1e6
+            for at, zone in enumerate(self._zones)
         ]
+        longest = max(after.after_ns - before.before_ns for before, after in pairwise(edges)) / 1e9
         doubts = {
             "may_have_wrapped_twice": any(
-                seconds > zone.range_uj / 1e6 / MOST_WATTS for zone in self._zones
+                longest > zone.range_uj / 1e6 / MOST_WATTS for zone in self._zones
             ),
             "counter_stuck": 0 in used,
             "implausible_power": max(used) > MOST_WATTS * seconds,
@@ -221,7 +249,3 @@ def package_zones(root: Path) -> tuple[Zone, ...]:
             most = int((folder / "max_energy_range_uj").read_text(encoding="ascii"))
             zones.append(Zone(name=name, folder=folder, range_uj=most))
     return tuple(sorted(zones, key=lambda zone: zone.name))
-
-
-def _rows(*edges: Edge) -> Sequence[Sequence[float]]:
-    return [(edge.after_ns, *edge.energy_uj) for edge in edges]

@@ -5,7 +5,7 @@ Must not know: how a record comes about.
 """
 
 from lpbench.analysis.ledger import build_ledger
-from lpbench.bench.dram import EXPERTS, all_dram, unmeasured_dram
+from lpbench.bench.dram import EXPERTS, READINGS, all_dram, unmeasured_dram
 from lpbench.record.schema import (
     Arm,
     ArmAudit,
@@ -63,6 +63,7 @@ _LAYERED = _CHUNKED | {
     "expert_bytes_modelled": 1_500_000_000.0,
 }
 _MILLISECONDS = {"ttft": 400.0, "tbt": 20.0, "tpot": 24.0, "e2e": 900.0, "queue": 100.0}
+_UNMEASURED = unmeasured_dram(dict.fromkeys(READINGS, "no_device"))
 _COMPARED = {"iterations": 1.1, "expert_bytes": 0.6}
 
 
@@ -105,7 +106,7 @@ def _arm(label: str, params: dict[str, int | str], values: dict[str, float]) -> 
         metrics={
             **{name: _counted(name, value) for name, value in values.items()},
             **_latencies(),
-            **unmeasured_dram("no_device"),
+            **_UNMEASURED,
         },
         windows=(
             Window(
@@ -116,8 +117,8 @@ def _arm(label: str, params: dict[str, int | str], values: dict[str, float]) -> 
             counted=counted,
             uniform=modelled,
             modelled=PassBytes(experts=counted, attention_weights=300_000_000, kv_read=50_000_000),
-            dram=all_dram(unmeasured_dram("no_device")),
-            experts=unmeasured_dram("no_device")[EXPERTS],
+            dram=all_dram(_UNMEASURED),
+            experts=_UNMEASURED[EXPERTS],
         ),
     )
 
@@ -141,7 +142,16 @@ def _counted(name: str, value: float) -> Reading:
 
 def _latencies() -> dict[str, Reading]:
     """Return every latency: its mean, the same median, twice that at most, too few for a p99."""
-    return {
+    no_device = Reading(
+        value=None,
+        unit="ms",
+        method="measured",
+        source="CUDA events",
+        validity="absent",
+        reasons=("no_device",),
+        pass_=_COUNTS,
+    )
+    return {"device_ms": no_device} | {
         f"{name}_ms_{statistic}": Reading(
             value=value,
             unit="ms",

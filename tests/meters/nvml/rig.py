@@ -15,8 +15,10 @@ from pydantic import TypeAdapter
 
 from lpbench.meters.meter import Capability, Measurement, Meter
 from lpbench.meters.nvml.absent import MissingError
+from lpbench.meters.nvml.company import Company
 from lpbench.meters.nvml.gpm import GpmMeter
 from lpbench.meters.nvml.meter import NvmlMeter
+from lpbench.meters.nvml.readings import measured
 from lpbench.testing.clocks import VirtualClock
 from lpbench.testing.nvml.build import build_nvml_double
 from lpbench.testing.nvml.scenario import SCENARIO_VARIABLE, Scenario
@@ -97,12 +99,14 @@ def answer(order: Order, clock: VirtualClock) -> Measurement | Capability:
     if order.work_s is None:
         return meter.probe()
     for _ in range(order.windows - 1):
-        measure(meter, clock, order.work_s)
+        in_window(meter, clock, order.work_s)
         clock.sleep(GAP_S)
-    return measure(meter, clock, order.work_s)
+    found = in_window(meter, clock, order.work_s)
+    meter.close()
+    return found
 
 
-def measure(meter: Meter, clock: VirtualClock, work_s: float) -> Measurement | Capability:
+def in_window(meter: Meter, clock: VirtualClock, work_s: float) -> Measurement | Capability:
     """Return one window, or why it could not be opened."""
     try:
         meter.start()
@@ -112,8 +116,42 @@ def measure(meter: Meter, clock: VirtualClock, work_s: float) -> Measurement | C
     return meter.stop()
 
 
+class CompanyMeter:
+    """Looks who is on the GPU at both edges of its windows."""
+
+    name = "company"
+
+    def __init__(self, clock: VirtualClock) -> None:
+        """Look at nothing yet."""
+        self._company = Company()
+        self._clock = clock
+        self._start_ns = 0
+
+    def probe(self) -> Capability:
+        """Return that it is there."""
+        return Capability(meter=self.name, available=True)
+
+    def start(self) -> None:
+        """Look once."""
+        self._start_ns = self._clock.now_ns()
+        self._company.look()
+
+    def stop(self) -> Measurement:
+        """Look again; the codes are those against a reading of nothing."""
+        reading = measured(0, unit="1", source=self.name, reasons=self._company.look())
+        return Measurement(
+            start_ns=self._start_ns, stop_ns=self._clock.now_ns(), readings={self.name: reading}
+        )
+
+    def close(self) -> None:
+        """Let go."""
+        self._company.close()
+
+
 def make_meter(name: str, clock: VirtualClock) -> Meter:
     """Return the meter on the virtual clock."""
+    if name == "company":
+        return CompanyMeter(clock)
     return NvmlMeter(clock=clock, driver=clock) if name == "nvml" else GpmMeter(clock=clock)
 
 

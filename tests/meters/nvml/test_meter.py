@@ -114,6 +114,33 @@ def test_the_surroundings_are_read(rig: Rig) -> None:
     assert expected == {name: (found[name].value, found[name].unit) for name in expected}
 
 
+def test_event_reasons_are_differenced_over_the_window(rig: Rig) -> None:
+    """A brake and a thermal slowdown of 20 ms each, as the driver's counters have them."""
+    found = window(rig, Scenario(hw_at_s=START_S + 5, thermal_at_s=START_S + 6)).readings
+    assert 2e7 == found["event_hw_power_brake"].value
+    assert 2e7 == found["event_sw_thermal_slowdown"].value
+    assert 0 == found["event_hw_thermal_slowdown"].value
+    assert "nvml: NVIDIA H100 (double), field 271" == found["event_hw_power_brake"].source
+    unsupported = window(rig, Scenario(unsupported=("271",))).readings["event_hw_power_brake"]
+    assert (None, ("not_supported",)) == (unsupported.value, unsupported.reasons)
+
+
+@pytest.mark.parametrize(("process_from_s", "expected"), [(None, 1), (0, 2), (START_S + 5, 2)])
+def test_processes_are_counted(rig: Rig, process_from_s: float | None, expected: int) -> None:
+    """The most at one look; those that were there all along void nothing."""
+    found = window(rig, Scenario(process_from_s=process_from_s)).readings
+    assert expected == found["gpu_processes"].value
+    came = process_from_s is not None and process_from_s > START_S
+    assert came == ("foreign_process" in found["total_gpu_energy_j"].reasons)
+
+
+def test_processes_that_are_not_told_are_no_number(rig: Rig) -> None:
+    """A list that cannot be had is not an empty one."""
+    unsupported = ("nvmlDeviceGetComputeRunningProcesses_v3",)
+    found = window(rig, Scenario(unsupported=unsupported)).readings["gpu_processes"]
+    assert (None, ("not_supported",)) == (found.value, found.reasons)
+
+
 def test_what_is_not_given_is_absent_with_its_code(rig: Rig) -> None:
     """A GPU without a memory sensor or clocks still measures energy."""
     found = window(rig, Scenario(unsupported=("82", "nvmlDeviceGetClockInfo"))).readings

@@ -1,6 +1,6 @@
 from threading import Event
 
-from lpbench.meters.nvml.sampler import ThreadDriver
+from lpbench.meters.poll import ThreadDriver
 
 
 def test_the_thread_calls_until_it_is_ended() -> None:

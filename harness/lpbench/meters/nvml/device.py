@@ -185,16 +185,33 @@ def open_gpu(wanted: int | str) -> Gpu:
 
 def _pick(library: ModuleType, wanted: int | str) -> Gpu:
     count = library.nvmlDeviceGetCount()
-    handles = [library.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
-    names = [library.nvmlDeviceGetName(handle) for handle in handles]
+    found = [_identify(library, index) for index in range(count)]
     picked = pick_gpu(
         wanted,
-        uuids=[library.nvmlDeviceGetUUID(handle) for handle in handles],
-        names=names,
+        uuids=[uuid for _, _, uuid in found],
+        names=[name for _, name, _ in found],
         listed=os.environ.get("CUDA_VISIBLE_DEVICES"),
         order=os.environ.get("CUDA_DEVICE_ORDER"),
     )
-    return Gpu(library, handles[picked], name=names[picked], count=count)
+    handle, name, _ = found[picked]
+    if handle is None:
+        raise lost_gpu()
+    return Gpu(library, handle, name=name, count=count)
+
+
+def _identify(library: ModuleType, index: int) -> tuple[object | None, str, str]:
+    """Return handle, name and UUID; of a GPU that is lost no handle: the others still serve.
+
+    Raises:
+        NVMLError: anything else went wrong.
+    """
+    try:
+        handle = library.nvmlDeviceGetHandleByIndex(index)
+        return handle, library.nvmlDeviceGetName(handle), library.nvmlDeviceGetUUID(handle)
+    except library.NVMLError as error:
+        if error.value != _LOST:
+            raise
+        return None, f"lost GPU {index}", ""
 
 
 def absent(code: int) -> Absent:

@@ -112,7 +112,9 @@ class GpmMeter:
             utilisation = _utilisation(gpu, first=first, last=last)
             peak = _peak_bytes_per_s(gpu)
             reasons = _faults(first.state, last.state)
-            _free(gpu, first, last)
+            _free(gpu, last)
+        with suppress(GpuLostError):
+            _free(gpu, first)
         gpu.close()
         readings = _readings(
             utilisation=utilisation,
@@ -128,7 +130,10 @@ class GpmMeter:
         sample = gpu.call("nvmlGpmSampleAlloc")
         at_ns = self._clock.now_ns()
         if not isinstance(sample, Absent):
-            sample = gpu.ask("nvmlGpmSampleGet", sample)
+            taken = gpu.ask("nvmlGpmSampleGet", sample)
+            if isinstance(taken, Absent):
+                gpu.call("nvmlGpmSampleFree", sample)
+                sample = taken
         return _Edge(sample=sample, at_ns=at_ns, state=state)
 
 
@@ -228,5 +233,5 @@ def _peak_bytes_per_s(gpu: Gpu) -> float | Absent:
 
 
 def _faults(first: State, last: State) -> list[str]:
-    found = sorted(process_faults([first, last]))
+    found = sorted(process_faults([first.processes, last.processes]))
     return found if first.memory_clock_mhz == last.memory_clock_mhz else [*found, "memory_clock"]

@@ -13,10 +13,11 @@ from lpbench.meters.nvml.absent import Absent, GpuLostError, MissingError, lost_
 from lpbench.meters.nvml.device import Gpu, open_gpu
 from lpbench.meters.nvml.energy import Tick
 from lpbench.meters.nvml.readings import window_readings, window_series
-from lpbench.meters.nvml.sampler import POLL_S, Driver, Sampler, ThreadDriver
+from lpbench.meters.nvml.sampler import POLL_S, Sampler
 from lpbench.meters.nvml.source import Source, find_source
 from lpbench.meters.nvml.state import State
 from lpbench.meters.nvml.validity import STUCK_PERIODS, Window
+from lpbench.meters.poll import Driver, ThreadDriver
 
 _OPEN_TIMEOUT_S = 1.5
 """A tick comes in 1 s even at the slowest refresh that drivers are known to have (MEASURING)."""

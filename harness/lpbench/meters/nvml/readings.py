@@ -9,6 +9,8 @@ Must not know: NVML's calls, how the log came about.
     energy_tick_period_s           s      of the counter, between two ticks before the window
     energy_window_tail_s           s      from the end of the work to the closing tick
     gpu_power_limit_w              W      the limit in force
+    gpu_processes                  1      on the GPU, the most at one look: theirs are its joules
+    event_*                        1      rise of an accumulated event reason, in the driver's unit
     sw_power_cap_share             ratio  samples of the state that show the software power cap
     sm_clock_mhz_min _mean _max    MHz    over the samples of the state; so for memory_clock_mhz
     gpu_temperature_c_first _last  degC   of those samples; so for memory_temperature_c
@@ -23,7 +25,7 @@ from collections.abc import Mapping, Sequence
 
 from lpbench.meters.nvml import energy
 from lpbench.meters.nvml.absent import Absent
-from lpbench.meters.nvml.state import POWER_CAP_BIT, State
+from lpbench.meters.nvml.state import EVENTS, POWER_CAP_BIT, State
 from lpbench.meters.nvml.validity import Window, window_faults
 from lpbench.record.schema import Reading
 
@@ -81,6 +83,8 @@ def window_readings(
         **_edges(window, source=source, called_ns=called_ns),
         **_clocks(window.states, source=source),
         **_temperatures(window.states, source=source),
+        **_events(window.states, source=source),
+        "gpu_processes": measured(_num_processes(window.states), unit="1", source=source),
         "sw_power_cap_share": measured(_cap_share(window.states), unit="ratio", source=source),
         "gpu_power_limit_w": measured(limit_w, unit="W", source=source),
     }
@@ -163,6 +167,30 @@ def _temperatures(states: Sequence[State], *, source: str) -> dict[str, Reading]
         for name in _TEMPERATURES
         for kind, state in (("first", states[0]), ("last", states[-1]))
     }
+
+
+def _events(states: Sequence[State], *, source: str) -> dict[str, Reading]:
+    return {
+        f"event_{name}": measured(
+            _rise(states[0].counters[number], states[-1].counters[number]),
+            unit="1",
+            source=f"{source}, field {number}",
+        )
+        for number, name in EVENTS.items()
+    }
+
+
+def _rise(first: float | Absent, last: float | Absent) -> float | Absent:
+    if isinstance(first, Absent):
+        return first
+    return last if isinstance(last, Absent) else last - first
+
+
+def _num_processes(states: Sequence[State]) -> float | Absent:
+    """Return the most at one look; absent where a look could not be had."""
+    looks = [state.processes for state in states]
+    absent = next((look for look in looks if isinstance(look, Absent)), None)
+    return absent or max(len(look) for look in looks if not isinstance(look, Absent))
 
 
 def _cap_share(states: Sequence[State]) -> float | Absent:

@@ -1,14 +1,10 @@
 """Reads power, counter and state at a steady rate, and finely where a tick is to be caught.
 
-Owns: the rates, the log of what was read, the thread.
+Owns: the rates, the log of what was read.
 Must not know: what the log comes to.
 
 One poll is one read; who calls it does not matter: a thread, or a virtual clock's `sleep`.
 """
-
-from collections.abc import Callable
-from threading import Event, Thread
-from typing import Protocol
 
 from lpbench.meters.clocks import Clock
 from lpbench.meters.nvml.absent import Absent, GpuLostError
@@ -23,34 +19,6 @@ STATE_S = 0.4
 """Between reads of the state; with the polls' grain it is read at least twice a second."""
 EDGE_S = 0.001
 """Between reads while a tick is awaited."""
-
-
-class Driver(Protocol):
-    """Calls regularly."""
-
-    def drive(self, call: Callable[[], None], *, every_s: float) -> Callable[[], None]:
-        """Make `call` regularly until the returned function is called; then no call runs."""
-
-
-class ThreadDriver:
-    """Calls from a thread of its own."""
-
-    def drive(self, call: Callable[[], None], *, every_s: float) -> Callable[[], None]:
-        """Start a thread; the returned function ends it and waits for it."""
-        ended = Event()
-
-        def loop() -> None:
-            while not ended.wait(every_s):
-                call()
-
-        thread = Thread(target=loop, name="nvml-sampler", daemon=True)
-        thread.start()
-
-        def end() -> None:
-            ended.set()
-            thread.join()
-
-        return end
 
 
 class Sampler:

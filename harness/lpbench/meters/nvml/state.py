@@ -11,7 +11,11 @@ from lpbench.meters.nvml.absent import Absent
 from lpbench.meters.nvml.device import Field, Gpu
 
 THERMAL_COUNTERS = (75, 269, 270)
-"""Thermal policy, software and hardware thermal slowdown: time held back, accumulated."""
+"""Thermal policy, software and hardware thermal slowdown: time held back, accumulated.
+
+269 to 271 are so since driver 580.82; 575 to 580.65 had them at 251 to 253 (nvidia-ml-py
+13.580.65 against 13.580.82). There 75 and the bits of the samples stand alone.
+"""
 HW_COUNTERS = (271,)
 """Power brake."""
 OTHER_COUNTERS = (74, 76, 77, 78, 79, 80, 81)
@@ -20,6 +24,21 @@ kept in the series, but no fault. Units differ between them and are not document
 
 POWER_CAP_BIT, THERMAL_BITS, HW_BITS = 0x4, 0x60, 0x88
 """nvmlClocksEventReason*: power cap; software and hardware thermal; hardware slowdown and brake."""
+
+EVENTS = {
+    74: "sw_power_cap",
+    75: "thermal_policy",
+    76: "sync_boost",
+    77: "board_limit",
+    78: "low_utilisation",
+    79: "reliability",
+    80: "application_clocks",
+    81: "base_clocks",
+    269: "sw_thermal_slowdown",
+    270: "hw_thermal_slowdown",
+    271: "hw_power_brake",
+}
+"""What each of them counts."""
 
 _COUNTERS = (*THERMAL_COUNTERS, *HW_COUNTERS, *OTHER_COUNTERS)
 _FIELDS = (*(Field(number) for number in _COUNTERS), Field(82))

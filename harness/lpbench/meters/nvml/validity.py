@@ -28,7 +28,7 @@ found out from within: a counter that is wrong in the same way as the sensor, su
 shares its duty cycle; many forwards a window and random offsets are what helps there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -86,7 +86,8 @@ def window_faults(window: Window) -> tuple[str, ...]:
     codes |= _counter_faults(window)
     codes |= _disagreement(window)
     codes |= _slowdowns(window.states)
-    codes |= process_faults([window.before, *window.states] if window.before else window.states)
+    states = [window.before, *window.states] if window.before else window.states
+    codes |= process_faults(state.processes for state in states)
     if any(b.at_ns - a.at_ns > MAX_GAP_S * 1e9 for a, b in pairwise(window.states)):
         codes.add("sampling_gap")
     if window.source.is_module:
@@ -150,9 +151,9 @@ def _slowdown(
     return None if known or len(reasons) == len(states) else "throttle_unknown"
 
 
-def process_faults(states: Sequence[State]) -> set[str]:
-    """Return whether the processes on the GPU changed, or are not known, as codes."""
-    seen = {state.processes for state in states}
+def process_faults(looks: Iterable[tuple[int, ...] | Absent]) -> set[str]:
+    """Return whether the processes on the GPU changed between looks, or are not known, as codes."""
+    seen = set(looks)
     if any(isinstance(each, Absent) for each in seen):
         return {"processes_unknown"}
     return {"foreign_process"} if len(seen) > 1 else set()
