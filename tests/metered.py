@@ -3,6 +3,7 @@
 A pass of the model takes 10 ms, so a run's joules follow from its iterations alone.
 """
 
+import shutil
 from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,12 @@ Job: TypeAlias = Callable[..., Record]
 """Runs `whole` against `layered:num_groups=3`; takes what is special about meter and campaign."""
 
 
+def _fresh(folder: Path) -> Path:
+    """Return the folder, empty: a test may run more than once."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
 def energy_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """Return the pass on a fake engine; its record goes to `run` in the folder."""
     clock = VirtualClock()
@@ -52,6 +59,9 @@ def energy_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
         absent: bool = False,
         void: Sequence[int] = (),
         lost_after: int | None = None,
+        gain: Callable[[int], float] = lambda _: 1,
+        temperature: Callable[[float], float] | None = None,
+        processes: int | None = None,
     ) -> Record:
         def with_idle(seconds: float) -> float:
             begun = passes[bisect(passes, seconds) - 1]
@@ -66,9 +76,17 @@ def energy_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
             tiny_spec(folder, schedules=("whole", "layered:num_groups=3")),
             campaign,
             lambda _: FakeMeter(
-                clock, with_idle, void=void, absent=absent, lost_after=lost_after, step=0.1
+                clock,
+                with_idle,
+                void=void,
+                absent=absent,
+                lost_after=lost_after,
+                step=0.1,
+                gain=gain,
+                temperature=temperature,
+                processes=processes,
             ),
-            lambda: RunStore(output=tmp_path / "run", json=None),
+            lambda: RunStore(output=_fresh(tmp_path / "run"), json=None),
             Quiet(),
             clock=clock,
         )

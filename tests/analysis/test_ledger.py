@@ -5,7 +5,7 @@ from lpbench.bench.dram import EXPERTS, unmeasured_dram
 from lpbench.record.schema import Ledger, Reading
 from lpbench.shape.passes import PassBytes
 
-ABSENT = unmeasured_dram("no_device")[EXPERTS]
+ABSENT = unmeasured_dram({"cupti": "no_device"})[EXPERTS]
 
 
 def measured(value: float, **changes: object) -> Reading:

@@ -57,6 +57,7 @@ class FakeEngine:
         self.device = "cpu"
         self.num_kv_pages = 100
         self.cache_bytes = None
+        self.known_device = None
         self.facts: Mapping[str, Any] = {"device": "cpu"}
         self.spec: Mapping[str, Any] = {
             **experiment.identity,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lpbench.bench import traffic
+from lpbench.bench import engine
 from lpbench.bench.arm import ArmLog
 from lpbench.bench.experiment import ArmSpec
 from lpbench.bench.loop import Limits, run_arm
@@ -41,9 +41,10 @@ DEVICE = Device(
 class Clocked:
     """Routes every row to expert 0; iteration n takes `durations_ms[n]`."""
 
-    def __init__(self, durations_ms: Sequence[float]) -> None:
-        """Start at 1 s."""
+    def __init__(self, durations_ms: Sequence[float], *, device_ms: float | None) -> None:
+        """Start at 1 s; the device's own clock says `device_ms` of each."""
         self._durations = list(durations_ms)
+        self._device_ns = None if device_ms is None else int(device_ms * 1e6)
         self._now = 1_000_000_000
 
     def start_arm(
@@ -58,7 +59,8 @@ class Clocked:
         touched = np.zeros((SHAPE.num_layers, 1 + len(prompts), SHAPE.num_experts), np.bool_)
         touched[:, 1 if prompts else 0, 0] = True
         tokens = dict.fromkeys((*plan.decodes, *prompts), 0)
-        return Execution(tokens=tokens, routed=Routed(touched=touched, prompts=prompts))
+        routed = Routed(touched=touched, prompts=prompts)
+        return Execution(tokens=tokens, routed=routed, device_ns=self._device_ns)
 
     def release(self, request: int) -> None:
         """Do nothing."""
@@ -68,14 +70,19 @@ class Clocked:
         return self._now
 
 
-def log(*durations_ms: float, device: Device | None, unfinished: str | None = None) -> Arm:
+def log(
+    *durations_ms: float,
+    device: Device | None = None,
+    unfinished: str | None = None,
+    device_ms: float | None = None,
+) -> Arm:
     """Return the record of an arm: a prompt, then a decode in each further iteration."""
     policy = parse_schedule("whole")
     requests = (Request(index=0, prompt_tokens=4, output_tokens=len(durations_ms)),)
     arm = ArmSpec(typed="whole", label="whole", policy=policy)
     taken = ArmLog(arm, requests, SHAPE, bytes_per_value=4, device=device)
     limits = Limits(num_kv_pages=10, max_num_seqs=1)
-    executor = Clocked(durations_ms)
+    executor = Clocked(durations_ms, device_ms=device_ms)
     for step in run_arm(policy, requests, executor, num_layers=SHAPE.num_layers, limits=limits):
         taken.observe(step)
     return taken.to_record(unfinished=unfinished)
@@ -128,6 +135,21 @@ def test_what_is_not_impossible(device: Device | None) -> None:
     assert "valid" == arm.metrics["expert_bytes"].validity
 
 
+@pytest.mark.parametrize(("device_ms", "expected"), [(0.95, []), (0.5, ["host_bound"])])
+def test_a_device_that_waits_for_the_host_is_told(device_ms: float, expected: list[str]) -> None:
+    """Below nine tenths of the arm's time; the device's own clock is in the record."""
+    arm = log(1, 1, device_ms=device_ms)
+    assert expected == codes(arm)
+    assert pytest.approx(2 * device_ms) == arm.metrics["device_ms"].value
+    assert "CUDA events" == arm.metrics["device_ms"].source
+
+
+def test_a_cpu_has_no_clock_of_its_own() -> None:
+    """Absent, and no zero."""
+    found = log(1, 1).metrics["device_ms"]
+    assert (None, ("no_device",)) == (found.value, found.reasons)
+
+
 def test_every_reason_against_a_number_is_kept() -> None:
     """An arm that was cut short and is impossible besides has both reasons."""
     found = log(0.5, device=DEVICE, unfinished="arm_unfinished").metrics["expert_bytes"]
@@ -140,7 +162,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
     facts = {"device": "cuda", "device_name": "Slow GPU"}
     monkeypatch.setattr(engine_device, "device_facts", lambda _: facts)
     slow = replace(DEVICE, memory_bandwidth=1)
-    monkeypatch.setattr(traffic, "match", {"Slow GPU": slow}.get)
+    monkeypatch.setattr(engine, "match", {"Slow GPU": slow}.get)
 
     class Deaf:
         def stage(self, name: str, total: float) -> None:

@@ -1,15 +1,19 @@
 """The counter pass of `lpbench traffic`, with an instrument that reads what the engine counted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from lpbench.bench import dram
+from lpbench.bench import dram, traffic
 from lpbench.bench.campaign import Campaign
 from lpbench.bench.energy import run_energy
+from lpbench.bench.engine import Engine
+from lpbench.bench.experiment import Experiment
+from lpbench.bench.instruments import Counters, Instruments, find_instruments
 from lpbench.bench.spec import RunSpec
-from lpbench.bench.traffic import Counters, run_traffic
+from lpbench.bench.traffic import run_traffic
 from lpbench.errors import InputError, UnavailableError
 from lpbench.executors.executor import Execution
 from lpbench.executors.torch_engine.executor import TorchExecutor
@@ -23,6 +27,7 @@ from lpbench.testing.meters import FakeMeter
 from tests.arms import single_thread
 from tests.bench.fakes import Quiet
 from tests.bench.tiny import tiny_spec
+from tests.cli.command import read_lines
 
 EXPERT_BYTES = 4 * 3 * 32 * 32
 """Of `tiny_spec`: three float32 matrices of 32 x 32."""
@@ -34,18 +39,20 @@ REST = 1000
 class EngineMeter:
     """Reads the expert bytes of the engine's passes, and the rest of them."""
 
-    name = "engine"
-    available = True
-
-    def __init__(self) -> None:
-        """Count nothing yet."""
-        self.bytes = 0
-        self.closed = False
+    def __init__(self, name: str, engine: list[int], *, reads: Sequence[str]) -> None:
+        """Read what `engine` has counted; `reads` are the readings it gives."""
+        self.name = name
+        self.available = True
+        self.windows = 0
+        self.closed = 0
+        self._engine = engine
+        self._reads = reads
+        self._before = 0
 
     def probe(self) -> Capability:
         """Return whether it is there."""
         if self.available:
-            return Capability(meter=self.name, available=True)
+            return Capability(meter=self.name, available=True, facts={"chip": "none"})
         return Capability(
             meter=self.name,
             available=False,
@@ -56,12 +63,13 @@ class EngineMeter:
 
     def start(self) -> None:
         """Begin at nothing."""
-        self.bytes = 0
+        self._before = self._engine[0]
 
     def stop(self) -> Measurement:
         """Return the bytes since; as many are said to be written."""
+        self.windows += 1
         reading = Reading(
-            value=self.bytes,
+            value=self._engine[0] - self._before,
             unit="B",
             method="measured",
             source=self.name,
@@ -71,33 +79,85 @@ class EngineMeter:
         return Measurement(
             start_ns=0,
             stop_ns=1,
-            readings={"dram_bytes_read": reading, "dram_bytes_written": reading},
+            readings=dict.fromkeys(self._reads, reading),
+            series={self.name: [[self.windows, reading.value or 0]]},
         )
 
     def close(self) -> None:
         """Take note of it."""
-        self.closed = True
+        self.closed += 1
+
+
+class Guests:
+    """Who else is on the device: nobody, until one comes at a look."""
+
+    def __init__(self) -> None:
+        """Look at nothing yet."""
+        self.looks = 0
+        self.comes_at = 10**6
+        self.closed = 0
+
+    def look(self) -> Sequence[str]:
+        """Return whether somebody is there."""
+        self.looks += 1
+        return ("foreign_process",) if self.looks > self.comes_at else ()
+
+    def close(self) -> None:
+        """Take note of it."""
+        self.closed += 1
+
+
+class Bench:
+    """The meters of a device that is no CPU, as far as the run knows."""
+
+    def __init__(self) -> None:
+        """Have all instruments there."""
+        self.engine = [0]
+        self.cupti = EngineMeter(
+            "cupti", self.engine, reads=("dram_bytes_read", "dram_bytes_written")
+        )
+        self.gpm = EngineMeter("gpm", self.engine, reads=("dram_bytes_gpm",))
+        self.ncu = EngineMeter("ncu", self.engine, reads=())
+        self.guests = Guests()
+
+    def counters(self, *names: str, required: bool = False) -> Counters:
+        """Return them as the job takes them."""
+        meters = {one.name: one for one in (self.cupti, self.gpm, self.ncu)}
+        return Counters(
+            build=lambda name, _: meters[name],
+            probe=lambda name: meters[name].probe(),
+            company=lambda _: self.guests,
+            names=names,
+            required=required,
+        )
 
 
 @pytest.fixture
-def meter(monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineMeter]:
-    """Return the meter, fed by the engine."""
-    found = EngineMeter()
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """Return the meters, fed by the engine, which computes on the CPU and says it does not."""
+    found = Bench()
     execute = TorchExecutor.execute
 
     def metered(self: TorchExecutor, plan: IterationPlan) -> Execution:
         done = execute(self, plan)
         experts = int(done.routed.touched.any(axis=1).sum())
-        found.bytes += experts * EXPERT_BYTES + REST
+        found.engine[0] += experts * EXPERT_BYTES + REST
         return done
 
     monkeypatch.setattr(TorchExecutor, "execute", metered)
     monkeypatch.setattr(dram, "WINDOW_S", 0.01)
+    monkeypatch.setattr(traffic, "find_instruments", as_if_on_a_gpu)
     with single_thread():
         yield found
 
 
-def run(folder: Path, meter: EngineMeter, *, required: bool = False) -> Record:
+def as_if_on_a_gpu(counters: Counters | None, device: str) -> Instruments:
+    """Look for instruments as on a GPU."""
+    assert "cpu" == device
+    return find_instruments(counters, "cuda:0")
+
+
+def run(folder: Path, counters: Counters, store: RunStore | None = None) -> Record:
     """Run two schedules on requests of which one has a context."""
     requests = folder / "requests.jsonl"
     requests.write_text(
@@ -111,18 +171,14 @@ def run(folder: Path, meter: EngineMeter, *, required: bool = False) -> Record:
         schedules=("chunked:max_num_batched_tokens=16", "layered:num_groups=2"),
         **lengths,
     )
-    return run_traffic(
-        spec,
-        lambda: RunStore(output=None, json=None),
-        Quiet(),
-        Counters(find=lambda _: meter, required=required),
-    )
+    return run_traffic(spec, lambda: store or RunStore(output=None, json=None), Quiet(), counters)
 
 
-def test_measured_expert_bytes_are_the_counted_ones(tmp_path: Path, meter: EngineMeter) -> None:
+def test_measured_expert_bytes_are_the_counted_ones(tmp_path: Path, bench: Bench) -> None:
     """The control takes everything else away, contexts too; what the meter saw is what ran."""
-    record = run(tmp_path, meter)
+    record = run(tmp_path, bench.counters())
     assert "complete" == record.status
+    assert {"meters": {"cupti": {"chip": "none"}}} == record.protocol
     for arm in record.arms:
         counted = arm.metrics["expert_bytes"].value
         iterations = arm.metrics["iterations"].value
@@ -134,75 +190,125 @@ def test_measured_expert_bytes_are_the_counted_ones(tmp_path: Path, meter: Engin
         assert ("counters", 3) == (measured.pass_, len(measured.samples))
         assert arm.ledger.dram_bytes is not None
         assert 2 * (counted + REST * iterations) == arm.ledger.dram_bytes.value
-    assert meter.closed
+        assert "dram_bytes_gpm" not in arm.metrics
+    assert (0, bench.guests.closed) == (bench.gpm.windows, bench.cupti.closed)
 
 
-def test_a_model_in_the_cache_has_no_measured_expert_bytes(
-    tmp_path: Path, meter: EngineMeter
-) -> None:
+def test_a_model_in_the_cache_has_no_measured_expert_bytes(tmp_path: Path, bench: Bench) -> None:
     """Layers of 98 kB stay in any cache: the value is kept, marked, and out of the ledger."""
-    for arm in run(tmp_path, meter).arms:
+    for arm in run(tmp_path, bench.counters()).arms:
         measured = arm.metrics["expert_bytes_measured"]
         assert ("invalid", ("fits_in_cache",)) == (measured.validity, measured.reasons)
         assert arm.ledger.measured_bytes is None
 
 
-def test_counters_that_are_denied_are_absent_with_the_code(
-    tmp_path: Path, meter: EngineMeter
-) -> None:
-    """Nobody asked for them: the run goes on, the three readings say why they are not there."""
-    meter.available = False
-    for arm in run(tmp_path, meter).arms:
-        for name in ("dram_bytes_read", "dram_bytes_written", "expert_bytes_measured"):
+def test_raw_samples_are_kept_by_window(tmp_path: Path, bench: Bench) -> None:
+    """Each line says which arm, window and block it is of: 12 windows an arm, a sample each."""
+    run(tmp_path, bench.counters(), RunStore(output=tmp_path / "run", json=None))
+    lines = read_lines(tmp_path / "run" / "samples" / "cupti.jsonl")
+    assert {"arm", "window", "block", "runs", "sample"} == set(lines[0])
+    for label in ("chunked:max_num_batched_tokens=16", "layered:num_groups=2"):
+        mine = [(one["window"], one["block"]) for one in lines if one["arm"] == label]
+        assert [
+            (name, b) for b in range(3) for name in ("measured", "control") for _ in "12"
+        ] == mine
+
+
+def test_gpm_serves_where_cupti_may_not(tmp_path: Path, bench: Bench) -> None:
+    """Reads and writes together are enough for the experts; why cupti is absent stays told."""
+    bench.cupti.available = False
+    record = run(tmp_path, bench.counters())
+    assert ["gpm"] == list(cast("dict[str, object]", record.protocol["meters"]))
+    for arm in record.arms:
+        assert ("permission_denied",) == arm.metrics["dram_bytes_read"].reasons
+        measured = arm.metrics["expert_bytes_measured"]
+        assert ("gpm", arm.metrics["expert_bytes"].value) == (measured.source, measured.value)
+        assert arm.ledger.dram_bytes == arm.metrics["dram_bytes_gpm"].model_copy(
+            update={"samples": ()}
+        )
+
+
+def test_meters_that_are_named_all_measure(tmp_path: Path, bench: Bench) -> None:
+    """Each in windows of its own; the experts' bytes are the first one's."""
+    record = run(tmp_path, bench.counters("gpm", "cupti"))
+    assert [24, 24] == [bench.gpm.windows, bench.cupti.windows]
+    for arm in record.arms:
+        assert arm.metrics["dram_bytes_gpm"].value == arm.metrics["dram_bytes_read"].value
+        assert 1 + 24 == len(arm.windows)  # the first one is the counting pass
+        # Invalid (the model fits in the cache) from both: the first one's stands.
+        assert "gpm" == arm.metrics["expert_bytes_measured"].source
+
+
+def test_a_guest_voids_the_windows_it_was_there_in(tmp_path: Path, bench: Bench) -> None:
+    """Somebody comes in the last window of the first arm: two of three slopes are left there."""
+    bench.guests.comes_at = 2 * 12 - 1
+    first, second = run(tmp_path, bench.counters()).arms
+    marked = [
+        one.readings["dram_bytes_read"].reasons for one in first.windows if one.name == "control"
+    ]
+    assert [(), (), (), (), (), ("foreign_process",)] == marked
+    assert ("valid", 3) == (
+        first.metrics["dram_bytes_read"].validity,
+        len(first.metrics["dram_bytes_read"].samples),
+    )
+    assert 2 == len(first.metrics["expert_bytes_measured"].samples)
+    assert ("foreign_process",) == second.metrics["dram_bytes_read"].reasons
+
+
+def test_counters_that_are_denied_are_absent_with_the_code(tmp_path: Path, bench: Bench) -> None:
+    """Nobody asked for them: the run goes on, every reading says why it is not there."""
+    bench.cupti.available = bench.gpm.available = False
+    for arm in run(tmp_path, bench.counters()).arms:
+        for name in (
+            "dram_bytes_read",
+            "dram_bytes_written",
+            "dram_bytes_gpm",
+            "expert_bytes_measured",
+        ):
             reading = arm.metrics[name]
             assert (None, ("permission_denied",)) == (reading.value, reading.reasons)
 
 
-def test_required_counters_that_are_denied_end_the_run(tmp_path: Path, meter: EngineMeter) -> None:
-    """Asked for: one line with the reason and the fix, before anything runs."""
-    meter.available = False
-    with pytest.raises(UnavailableError, match="--require-counters: not for you; fix: be root"):
-        run(tmp_path, meter, required=True)
+def test_required_counters_that_are_denied_end_the_run(tmp_path: Path, bench: Bench) -> None:
+    """Asked for: one line with the reason and the fix, before anything runs; GPM is no stand-in."""
+    bench.cupti.available = False
+    message = "--require-counters: cupti: not for you; fix: be root"
+    with pytest.raises(UnavailableError, match=message):
+        run(tmp_path, bench.counters(required=True))
 
 
-def test_a_cpu_has_no_counters(tmp_path: Path) -> None:
-    """Without a meter for the device, requiring one is refused as well."""
+def test_a_cpu_has_no_counters(
+    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a device for them, requiring them is refused as well; asked for, they are absent."""
+    monkeypatch.setattr(traffic, "find_instruments", find_instruments)
     with pytest.raises(UnavailableError, match="no DRAM counters are read on cpu"):
-        run_traffic(
-            tiny_spec(tmp_path),
-            lambda: RunStore(output=None, json=None),
-            Quiet(),
-            Counters(required=True),
-        )
+        run(tmp_path, bench.counters(required=True))
+    for arm in run(tmp_path, bench.counters("gpm")).arms:
+        for name in ("dram_bytes_read", "dram_bytes_gpm", "expert_bytes_measured"):
+            assert ("no_device",) == arm.metrics[name].reasons
 
 
 def test_counters_that_are_lost_in_the_pass_cost_their_bytes_alone(
-    tmp_path: Path, meter: EngineMeter, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was counted stands, the audit is made, and the code says what happened."""
 
     def lose() -> None:
         raise SamplerError("hardware_busy", "another profiler has the counters")
 
-    monkeypatch.setattr(meter, "start", lose)
-    record = run(tmp_path, meter)
+    monkeypatch.setattr(bench.cupti, "start", lose)
+    record = run(tmp_path, bench.counters())
     assert ("complete", True) == (record.status, record.audit is not None)
     for arm in record.arms:
         assert ("hardware_busy",) == arm.metrics["dram_bytes_read"].reasons
         assert "valid" == arm.metrics["expert_bytes"].validity
 
 
-def test_a_context_that_is_lost_has_no_place_in_a_window(
-    tmp_path: Path, meter: EngineMeter
-) -> None:
+def test_a_context_that_is_lost_has_no_place_in_a_window(tmp_path: Path, bench: Bench) -> None:
     """Its prefill would be read as the run's: no bytes then, and no energy either."""
     spec = scarce_spec(tmp_path)
-    record = run_traffic(
-        spec,
-        lambda: RunStore(output=None, json=None),
-        Quiet(),
-        Counters(find=lambda _: meter),
-    )
+    record = run_traffic(spec, lambda: RunStore(output=None, json=None), Quiet(), bench.counters())
     assert record.arms[0].metrics["preemptions"].value
     assert ("context_recomputed",) == record.arms[0].metrics["dram_bytes_read"].reasons
     with pytest.raises(InputError, match="preempts a request with context_tokens"):
@@ -213,6 +319,28 @@ def test_a_context_that_is_lost_has_no_place_in_a_window(
             lambda: RunStore(output=None, json=None),
             Quiet(),
         )
+
+
+def test_a_gpu_runs_every_arm_once_before_it_counts(
+    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first arm would pay for kernels and memory is in no one's figures."""
+    del bench
+
+    class OnGpu(Engine):
+        def __init__(self, spec: RunSpec, experiment: Experiment) -> None:
+            super().__init__(spec, experiment)
+            self.device = "cuda:0"
+
+    listener = Quiet()
+    monkeypatch.setattr(traffic, "Engine", OnGpu)
+    monkeypatch.setattr(traffic, "find_instruments", lambda *_: Instruments())
+    spec = tiny_spec(tmp_path, schedules=("whole", "layered:num_groups=2"))
+    run_traffic(spec, lambda: RunStore(output=None, json=None), listener)
+    stages = [name for name, _ in listener.stages]
+    assert ["load weights", "warm up whole", "warm up layered:num_groups=2", "count whole"] == (
+        stages[:4]
+    )
 
 
 def scarce_spec(folder: Path) -> RunSpec:

@@ -24,9 +24,12 @@ class Dram:
 
     name = "dram"
 
-    def __init__(self, clock: VirtualClock, void: Sequence[int] = ()) -> None:
+    def __init__(
+        self, clock: VirtualClock, void: Sequence[int] = (), *, uncertainty: float = 4
+    ) -> None:
         """Count from zero."""
         self._clock = clock
+        self._uncertainty = uncertainty
         self._void = frozenset(void)
         self.read = self.written = self.windows = 0
         self.runs: list[int] = []
@@ -58,7 +61,7 @@ class Dram:
                 validity="invalid" if void else "valid",
                 reasons=("overflow",) if void else (),
                 pass_="",
-                uncertainty=4,
+                uncertainty=self._uncertainty,
             )
             for name, value in found.items()
         }
@@ -102,6 +105,8 @@ def measure(*, void: Sequence[int] = (), device: Device | None = None) -> dict[s
     marked = [one.readings["dram_bytes_read"].validity != "valid" for one in found.windows]
     fast = {0, 1, 4, 5, 8, 9} if device is not None else set()
     assert [at in void or at in fast for at in range(12)] == marked
+    codes = [one.code for one in found.cautions("an arm")]
+    assert (["void_windows"] * any(marked) + ["impossible_bandwidth"] * bool(fast)) == codes
     return dict(found.readings)
 
 
@@ -137,13 +142,55 @@ def test_a_void_control_leaves_the_device_s_bytes() -> None:
     assert ("invalid", ("overflow",)) == (experts.validity, experts.reasons)
 
 
+@pytest.mark.parametrize(("uncertainty", "expected"), [(149, "valid"), (151, "invalid")])
+def test_expert_bytes_below_their_noise_are_none(uncertainty: float, expected: str) -> None:
+    """Four windows over 5 runs leave 4/5 of a window's uncertainty, here against 120 bytes.
+
+    All that a run reads stands out: 520 bytes.
+    """
+    clock = VirtualClock()
+    meter = Dram(clock, uncertainty=uncertainty)
+    control = Control(run=worker(meter, clock, PINNED), expert_bytes=PINNED)
+    run = worker(meter, clock, PINNED + 20)
+    measured = measure_dram(run, control, meter, seconds=RUN_S, iterations=7, device=None)
+    assert "valid" == measured.readings["dram_bytes_read"].validity
+    assert expected == measured.readings["expert_bytes_measured"].validity
+
+
+def test_a_run_that_reads_less_than_its_control_is_noise() -> None:
+    """Each reads the pinned experts at least: what is below them was not resolved."""
+    clock = VirtualClock()
+    meter = Dram(clock)
+    control = Control(run=worker(meter, clock, PINNED), expert_bytes=PINNED)
+    run = worker(meter, clock, PINNED - 20)
+    measured = measure_dram(run, control, meter, seconds=RUN_S, iterations=7, device=None)
+    found = measured.readings["expert_bytes_measured"]
+    assert pytest.approx(80) == found.value
+    assert ("not_resolved",) == found.reasons
+
+
+def test_void_windows_are_told() -> None:
+    """How many of how many, and why."""
+    clock = VirtualClock()
+    meter = Dram(clock, (0, 4))
+    control = Control(run=worker(meter, clock, PINNED), expert_bytes=PINNED)
+    run = worker(meter, clock, EXPERTS)
+    measured = measure_dram(run, control, meter, seconds=RUN_S, iterations=7, device=None)
+    (said,) = measured.cautions("chunked")
+    assert ("void_windows", "chunked: 2 of 12 counter windows are void (overflow)") == (
+        said.code,
+        said.message,
+    )
+
+
 def test_bytes_above_the_peak_are_impossible() -> None:
-    """15 kB/s against a peak of 10 kB/s: no such number is valid."""
+    """15 kB/s against a peak of 10 kB/s: no such number is valid, and the arm says so.
+
+    The control's windows are slow enough; yet nothing of an instrument that counts too much holds.
+    """
     slow = replace(find_device("h200"), memory_bandwidth=10_000)
     found = measure(device=slow)
-    assert {("impossible_bandwidth",)} == {
-        found[name].reasons for name in ("dram_bytes_read", "expert_bytes_measured")
-    }
+    assert {("impossible_bandwidth",)} == {one.reasons for one in found.values()}
 
 
 @pytest.mark.parametrize(
@@ -161,5 +208,5 @@ def test_expert_bytes_need_weights_beyond_the_cache(
 
 def test_what_was_not_measured_is_absent() -> None:
     """A CPU has no device to count on: three absent readings with the reason."""
-    found = unmeasured_dram("no_device")
+    found = unmeasured_dram({"cupti": "no_device"})
     assert {(None, ("no_device",))} == {(one.value, one.reasons) for one in found.values()}

@@ -10,6 +10,7 @@ from lpbench.bench.spec import RunSpec
 from lpbench.errors import InputError, RunError, UnavailableError
 from lpbench.record.schema import Arm, Comparison, Record
 from lpbench.record.store import read_record
+from tests.cli.command import read_lines
 from tests.metered import PASS_S, WARM_UP_WINDOWS, WATTS, Job, energy_job
 
 TOKENS, OUTPUTS, REQUESTS = 3 * (20 + 5), 3 * 5, 3
@@ -112,8 +113,8 @@ def test_windows_start_at_a_random_phase(job: Job) -> None:
 def test_the_record_says_how_it_was_measured(job: Job) -> None:
     """Windows, blocks and the meter's facts, beside the spec that other passes join by."""
     record = job()
-    assert (1, 8, "fake") == tuple(record.protocol[key] for key in ("window", "blocks", "meter"))
-    assert {"curve": "known"} == record.protocol["meter_facts"]
+    assert (1, 8) == tuple(record.protocol[key] for key in ("window", "blocks"))
+    assert {"fake": {"curve": "known"}} == record.protocol["meters"]
 
 
 def test_a_budget_takes_blocks_away(job: Job) -> None:
@@ -124,9 +125,58 @@ def test_a_budget_takes_blocks_away(job: Job) -> None:
     assert (None, ("too_few_blocks",)) == (found.interval, found.reasons)
 
 
+def test_a_budget_bounds_the_warm_up_too(job: Job) -> None:
+    """A temperature that rises for ever ends neither the warm-up nor the budget; it is told."""
+    campaign = Campaign(window=1, warm_up=1, warm_up_most=300, idle=1, budget=40)
+    record = job(campaign=campaign, temperature=lambda seconds: seconds * 10)
+    ended = max(window.start_ms or 0 for window in record.windows) / 1e3 + 1
+    assert ended <= 40
+    assert record.protocol["warm_up_flat"] is False
+    assert "not_flat" in [one.code for one in record.arms[0].warnings]
+    assert 1 <= len(per_token(record)["layered:num_groups=3"].samples)
+
+
+def test_a_baseline_that_differs_from_itself_is_told(job: Job) -> None:
+    """Power that knows whose turn it is: the A/A arm's interval leaves out none."""
+
+    def gain(window: int) -> float:
+        return 1.01 if (window - WARM_UP_WINDOWS) % 6 in (1, 4) else 1
+
+    record = job(gain=gain)
+    again = next(arm for arm in record.arms if arm.role == "aa")
+    assert ["aa_not_null"] == [one.code for one in again.warnings]
+    assert [] == [one.code for one in record.arms[0].warnings]
+
+
+def test_others_on_the_gpu_are_told(job: Job) -> None:
+    """Two processes all along void nothing, but the joules are not the run's alone."""
+    (said,) = job(processes=2).arms[0].warnings
+    assert ("shared_gpu", True) == (said.code, said.message.startswith("2 processes are on"))
+    assert [] == list(job(processes=1).arms[0].warnings)
+
+
+def test_what_ran_is_logged_once(tmp_path: Path, job: Job) -> None:
+    """Every schedule's iterations and requests, of the rehearsal."""
+    job()
+    for name in ("iterations", "requests"):
+        lines = read_lines(tmp_path / "run" / f"{name}.jsonl")
+        assert {"whole", "layered:num_groups=3"} == {line["arm"] for line in lines}
+    assert REQUESTS * 2 == len(read_lines(tmp_path / "run" / "requests.jsonl"))
+
+
+def test_idle_windows_are_in_the_record(job: Job) -> None:
+    """Before the first block and after the last, with all that the meter read."""
+    record = job(idle_watts=60)
+    first, last = record.windows
+    assert ("idle", 0, "energy") == (first.name, first.runs, first.pass_)
+    assert pytest.approx(60) == first.readings["total_gpu_energy_j"].value
+    starts = [window.start_ms or 0 for arm in record.arms for window in arm.windows]
+    assert (first.start_ms or 0) < min(starts) < max(starts) < (last.start_ms or 0)
+
+
 def test_a_budget_without_room_is_refused(tmp_path: Path, job: Job) -> None:
     """Less than one block: refused with what it takes, before anything is made."""
-    with pytest.raises(InputError, match=r"--time-budget 7 s holds no block.* take 8 s at least"):
+    with pytest.raises(InputError, match=r"--time-budget 7 s holds no block.* take 10 s at least"):
         job(campaign=Campaign(window=1, warm_up=0, idle=1, budget=7))
     assert not (tmp_path / "run").exists()
 

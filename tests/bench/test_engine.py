@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lpbench.bench.cautions import run_cautions
 from lpbench.bench.engine import WARM_UP_TOKENS, Engine
 from lpbench.bench.experiment import resolve
 from lpbench.errors import InputError, RunError, UnavailableError
@@ -187,6 +188,39 @@ def test_the_share_of_a_gpu_sizes_the_pool(
         lambda _, *, gpu_memory_utilization: int(total * (1 - gpu_memory_utilization)),
     )
     assert expected == build(tmp_path, gpu_memory_utilization=utilization).num_kv_pages
+
+
+@pytest.mark.parametrize(
+    ("pages", "fits", "expected"), [(None, 4, True), (None, 6, False), (4, 6, False)]
+)
+def test_a_pool_that_hangs_on_free_memory_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, pages: int | None, fits: int, expected: bool
+) -> None:
+    """Six pages are ever used: fewer, unless asked for, make plans that another run may not."""
+    planned = build(tmp_path).facts["memory_planned_bytes"]
+    assert isinstance(planned, int)
+    page = 16 * 2 * 4 * 16 * 4
+    monkeypatch.setattr(AVAILABLE, lambda _: (planned - (6 - fits) * page) * 10 // 9 + 10)
+    spec = tiny_spec(tmp_path, num_kv_pages=pages)
+    experiment = resolve(spec)
+    engine = Engine(spec, experiment)
+    assert min(fits, pages or fits) == engine.num_kv_pages
+    said = [one.message for one in run_cautions(experiment, engine) if "pool" in one.code]
+    assert expected == bool(said)
+    assert not expected or "give --num-kv-pages 4 to runs" in said[0]
+
+
+def test_loading_that_runs_out_of_memory_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may have taken what was free when it was planned."""
+
+    def exhausted(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("lpbench.executors.torch_engine.build.dummy_weights", exhausted)
+    with pytest.raises(RunError, match=r"ran out of memory while .* was loaded"):
+        build(tmp_path).load()
 
 
 def test_a_device_that_runs_out_of_memory_is_one_line(

@@ -194,6 +194,23 @@ def test_a_context_is_filled_in_a_pass_of_its_own(tmp_path: Path) -> None:
     assert 100 + 1 == found.needs(None).most_rows
 
 
+def test_slabs_are_held_by_every_context_and_by_those_in_flight(tmp_path: Path) -> None:
+    """Contexts are there before the run; of the others as many as may be in flight, largest first.
+
+    Pages of 16: contexts take 7, the others 1, 2 and 4.
+    """
+    file = write_requests(
+        tmp_path,
+        {"context_tokens": 100, "prompt_tokens": 3, "output_tokens": 2},
+        {"prompt_tokens": 16, "output_tokens": 1},
+        {"prompt_tokens": 32, "output_tokens": 1},
+        {"prompt_tokens": 64, "output_tokens": 1},
+    )
+    found = resolve(tiny_spec(tmp_path, **LENGTHS, requests=file, max_num_seqs=2))
+    assert 7 + 2 + 4 == found.needs(None, whole_slabs=True).held_pages
+    assert 0 == found.needs(None).held_pages
+
+
 def test_limits(tmp_path: Path) -> None:
     """Admission is bounded by the pages found and the sequences asked for."""
     limits = resolve(tiny_spec(tmp_path, max_num_seqs=5)).limits(11)

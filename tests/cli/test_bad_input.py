@@ -90,6 +90,8 @@ def test_a_budget_that_could_starve_prompts(
         (("--load-format", "safetensors"), "auto, dummy"),
         (("--executor", "vllm"), "torch"),
         (("--device", "tpu"), "cpu, cuda"),
+        (("--meter", "cupt"), "did you mean 'cupti'"),
+        (("--meter", "nvml"), "known: cupti, gpm, ncu"),
         (("--device", "cuda:"), "cuda:N"),
         (("--device", "cuda:x"), "cuda:N"),
         (("--device", "cuda:-1"), "cuda:N"),

@@ -1,7 +1,6 @@
 """`lpbench energy`: what it refuses, and the whole way over a double of NVML."""
 
 import functools
-import json
 import os
 import shutil
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lpbench.bench.campaign import Campaign
-from lpbench.bench.energy import JOULE_METERS
+from lpbench.bench.instruments import JOULE_METERS
 from lpbench.meters.catalogue import probe_meter
 from lpbench.meters.clocks import HostClock
 from lpbench.record.store import read_record
@@ -25,6 +24,7 @@ from tests.cli.command import (
     Result,
     finish,
     one_line,
+    read_lines,
     start,
 )
 
@@ -50,7 +50,7 @@ main()
         (("--meter", "nvlm"), "did you mean 'nvml'?"),
         (("--meter", "cupti"), "known: nvml, rapl"),
         (("--meter", "nvml", "--meter", "rapl"), "--meter nvml and rapl"),
-        (("--time-budget", "30"), "take 110 s at least"),
+        (("--time-budget", "30"), "take 117 s at least"),
         (("--time-budget", "nan"), "--time-budget nan"),
         (("--schedule", "chunkd"), "did you mean 'chunked'?"),
     ],
@@ -112,8 +112,16 @@ def test_joules_from_the_double_end_to_end(tmp_path: Path) -> None:
             assert "energy" == joules.pass_
     series = tmp_path / "run" / "samples"
     assert any(series.iterdir())
-    lines = (next(series.iterdir())).read_text(encoding="utf-8").splitlines()
-    assert {"arm", "block", "sample"} == set(json.loads(lines[0]))
+    lines = read_lines(next(series.iterdir()))
+    assert {"arm", "block", "window", "sample"} == set(lines[0])
+    assert [*range(8)] == sorted({line["window"] for line in lines})
+    assert {"idle"} == {window.name for window in record.windows}
+    starts = [window.start_ms or 0 for arm in record.arms for window in arm.windows]
+    first, last = (window.start_ms or 0 for window in record.windows)
+    assert all(0 < first < start < last for start in starts)
+    assert {arm.label for arm in record.arms if arm.role == "arm"} == {
+        line["arm"] for line in read_lines(tmp_path / "run" / "iterations.jsonl")
+    }
     assert all(len(line) <= 80 for line in result.out.splitlines())
 
 
@@ -122,7 +130,7 @@ def test_void_windows_prove_nothing(
 ) -> None:
     """A meter whose every window is void: they are kept with their code; exit 5."""
     void = FakeMeter(HostClock(), lambda _: WATTS, void=range(1000))
-    monkeypatch.setattr("lpbench.meters.catalogue.build_meter", lambda *_, **__: void)
+    monkeypatch.setattr("lpbench.bench.instruments.build_meter", lambda *_, **__: void)
     quick = functools.partial(Campaign, window=0.01, blocks=1, warm_up=0, idle=0.01, offset=0)
     monkeypatch.setattr("lpbench.cli.energy.Campaign", quick)
     result = lpbench("energy", *SMALL, "--output", tmp_path / "run")

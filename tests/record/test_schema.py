@@ -116,7 +116,7 @@ def test_a_record_has_the_keys_of_the_design() -> None:
     document = as_json()
     expected = {
         "schema_version", "lpbench_version", "status", "failure", "command", "spec", "spec_hash",
-        "environment", "protocol", "arms", "audit", "comparison",
+        "environment", "protocol", "windows", "arms", "audit", "comparison",
     }  # fmt: skip
     assert expected == set(document)
     arm = {

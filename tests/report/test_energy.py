@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ def test_the_finding_says_by_how_much_and_what_the_noise_is(job: Job) -> None:
     said = finding(job())
     assert "layered:num_groups=3 takes 40.00% more joules per token than whole;" in said
     assert "(A/A) lies at" in said
+    assert "0.00%: the minimum detectable effect is 0.00%;" in said
     assert said.endswith("measured by a known curve, idle power included.")
 
 
@@ -60,8 +62,22 @@ def test_what_is_decided(
 def test_too_few_blocks_decide_nothing(job: Job) -> None:
     """Without an interval nothing is claimed."""
     record = job(campaign=Campaign(window=1, blocks=2, warm_up=0, idle=1))
-    assert "without an interval (too_few_blocks): undecided" in finding(record)
+    said = finding(record)
+    assert "without an interval (too_few_blocks): undecided" in said
+    assert "no minimum detectable effect from 2 of the 6 blocks that an interval takes: " in said
     assert any(note.startswith("2 blocks, every arm twice") for note in notes(record))
+
+
+def test_a_budget_that_took_blocks_away_is_named(job: Job) -> None:
+    """With how much time six blocks would have been: three more of about 7.5 s each."""
+    record = job(campaign=Campaign(window=1, blocks=8, warm_up=0, idle=1, budget=32))
+    assert 3 == record.protocol["blocks"]
+    block = record.protocol["block_took"]
+    assert isinstance(block, float)
+    needed = math.ceil(32 + 3 * block)
+    assert f"3 of the 6 blocks that an interval takes (--time-budget {needed} holds" in finding(
+        record
+    )
 
 
 def test_void_windows_are_counted_and_named(job: Job) -> None:

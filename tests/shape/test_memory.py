@@ -96,6 +96,15 @@ def test_pages_that_nobody_ever_takes_need_no_memory() -> None:
     assert 10**9 == planned(asked, just_enough(50)).num_kv_pages
 
 
+def test_slabs_that_are_held_whole_need_their_memory() -> None:
+    """A pool of 5 pages is no use where the slabs of those in flight take 30."""
+    held = replace(NEEDS, num_kv_pages=5, held_pages=30)
+    memory = planned(held, just_enough(30))
+    assert (5, 30 * PAGE) == (memory.num_kv_pages, memory.kv)
+    with pytest.raises(InputError, match=r"--dtype bfloat16, a smaller --max-num-seqs or a"):
+        planned(held, just_enough(29))
+
+
 @pytest.mark.parametrize(("reserved", "expected"), [(0, 7), (2 * PAGE, 5), (2 * PAGE - 1, 5)])
 def test_what_is_reserved_takes_the_place_of_the_tenth(reserved: int, expected: int) -> None:
     """Where bytes to leave alone are given, all others are planned with."""

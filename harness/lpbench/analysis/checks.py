@@ -58,6 +58,8 @@ def cache_cautions(*, expert_bytes: int, cache_bytes: int | None) -> list[Cautio
 
 def against(reading: Reading, reason: str) -> Reading:
     """Return the reading with a reason against it; an absent one stays absent."""
+    if reason in reading.reasons:
+        return reading
     changes: Mapping[str, object] = {
         "validity": "absent" if reading.value is None else "invalid",
         "reasons": (*reading.reasons, reason),

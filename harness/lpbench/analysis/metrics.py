@@ -80,13 +80,24 @@ METRICS: Mapping[str, Metric] = {
         )
         for statistic in ("mean", "median", "p99", "max")
     },
+    "device_ms": Metric(MILLISECONDS, "time of all passes on the device's own clock"),
     "dram_bytes_read": Metric(
         BYTES, "all that one run of the workload reads from the device's DRAM", compared=True
     ),
     "dram_bytes_written": Metric(BYTES, "all that one run writes to it", compared=True),
+    "dram_bytes_gpm": Metric(
+        BYTES, "both together, by GPM: share of the peak bandwidth x time", compared=True
+    ),
     "expert_bytes_measured": Metric(
         BYTES,
-        "expert_bytes of the control with pinned experts + dram_bytes_read - the control's",
+        "expert_bytes of the control with pinned experts + DRAM bytes read - the control's; by GPM "
+        "read and written",
+        compared=True,
+    ),
+    "expert_kernel_bytes_read": Metric(
+        BYTES,
+        "what the experts' kernels read from DRAM in one run, one kernel at a time under ncu: "
+        "weights, and rows where no cache has them",
         compared=True,
     ),
 }
@@ -98,7 +109,10 @@ ENERGY_METRICS: Mapping[str, Metric] = {
     ),
     "joules_per_output_token": Metric(JOULES, "joules over output tokens"),
     "joules_per_request": Metric(JOULES, "joules over requests"),
-    "energy_j_per_window": Metric(JOULES, "joules of one window, idle power included"),
+    "total_gpu_energy_j": Metric(JOULES, "joules of the GPU in one window, idle power included"),
+    "total_cpu_package_energy_j": Metric(
+        JOULES, "joules of the CPU packages in one window, idle power included"
+    ),
     "power_w_mean": Metric(WATTS, "joules of a window over its length"),
     "idle_power_w": Metric(WATTS, "power without work, the model loaded; before and after"),
     "idle_share": Metric(RATIO, "idle power x length of a window, over its joules"),

@@ -12,6 +12,9 @@ from statistics import median
 CONFIDENCE = 0.95
 """Coverage that an interval has at least."""
 
+FEWEST = 6
+"""Values of which a median has such an interval: from smallest to largest, 1 - 2/2^6 = 0.97."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
@@ -33,7 +36,7 @@ def median_interval(values: Sequence[float]) -> Interval | None:
 
     From the k-th smallest to the k-th largest value: each lies below the median with probability
     1/2, so the interval misses it with probability 2 P(Binomial(n, 1/2) < k), whatever the
-    distribution. k is the largest that keeps the coverage; six values are the fewest.
+    distribution. k is the largest that keeps the coverage; `FEWEST` values are the fewest.
     """
     ranked, count = sorted(values), len(values)
     missed, found = 0.0, None

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from lpbench.analysis.checks import against, bandwidth_cautions, is_impossible, mark_impossible
 from lpbench.analysis.ledger import build_ledger
 from lpbench.analysis.metrics import METRICS, Times, latency_samples, summarise
-from lpbench.bench.dram import EXPERTS, all_dram, unmeasured_dram
+from lpbench.bench.dram import EXPERTS, NOT_MEASURED, all_dram, unmeasured_dram
 from lpbench.bench.experiment import ArmSpec
 from lpbench.bench.loop import Step
 from lpbench.meters.experts import ExpertMeter, IterationCount
@@ -29,6 +29,9 @@ from lpbench.shape.traffic import modelled_bytes
 
 COUNTS_PASS = "counts"  # noqa: S105 - a pass over the workload, no password
 """The pass in which experts are counted; its times are the engine's own, with the counting in."""
+
+BUSY = 0.9
+"""Share of an arm's time that the device's passes take, at least, for the host not to matter."""
 
 
 class ArmLog:
@@ -63,6 +66,7 @@ class ArmLog:
         self._modelled = 0.0
         self._passes = PassBytes()
         self._impossible = 0
+        self._device_ns: int | None = 0
         self._span_ns = (0, 0)
         self._arrived: dict[int, Step] = {}
         self._scheduled: dict[int, Step] = {}
@@ -106,6 +110,9 @@ class ArmLog:
             duration_ms=(step.stop_ns - step.start_ns) / 1e6,
             device=self._device,
         )
+        device_ns = step.execution.device_ns
+        known = self._device_ns is not None and device_ns is not None
+        self._device_ns = (self._device_ns or 0) + (device_ns or 0) if known else None
         self._stamp(step)
         return self._line(step, count, tiles)
 
@@ -140,6 +147,7 @@ class ArmLog:
             "iteration": step.iteration,
             "start_ms": (step.start_ns - self._span_ns[0]) / 1e6,
             "duration_ms": (step.stop_ns - step.start_ns) / 1e6,
+            "device_ms": _in_ms(step.execution.device_ns),
             "decodes": list(step.plan.decodes),
             "tiles": list(tiles),
             "num_groups": step.plan.num_groups,
@@ -195,7 +203,7 @@ class ArmLog:
         """
         policy = self._arm.policy
         start, stop = self._span_ns
-        dram = dram or unmeasured_dram("not_measured")
+        dram = dram or unmeasured_dram({"cupti": NOT_MEASURED})
         readings = {**self._counted(), **self._latencies(), **dram}
         doubts = self._doubts()
         if doubts:
@@ -205,7 +213,7 @@ class ArmLog:
         return Arm(
             label=self._arm.label,
             schedule=Schedule(name=policy.name, params=dict(policy.params)),
-            plan_hash=self._plans.hexdigest(),
+            plan_hash=self.plan_hash,
             effective_groups=dict(sorted(self._groups.items())),
             metrics=readings,
             windows=(
@@ -218,8 +226,20 @@ class ArmLog:
                 *windows,
             ),
             ledger=self._ledger(dram),
-            warnings=(*cautions, *doubts),
+            warnings=(*cautions, *doubts, *self._idle_device()),
         )
+
+    def _idle_device(self) -> list[Caution]:
+        """Return whether the device waited for the host for a good part of the arm."""
+        start, stop = self._span_ns
+        if not self._device_ns or self._device_ns >= BUSY * (stop - start):
+            return []
+        share = self._device_ns / (stop - start)
+        message = (
+            f"{self._arm.label}: the device's passes took {share:.0%} of the arm's time, the host "
+            "the rest: that may hide what the schedules differ by"
+        )
+        return [Caution(code="host_bound", message=message)]
 
     def _doubts(self) -> list[Caution]:
         start, stop = self._span_ns
@@ -240,6 +260,11 @@ class ArmLog:
             dram=all_dram(dram),
             experts=dram[EXPERTS],
         )
+
+    @property
+    def plan_hash(self) -> str:
+        """Digest of the plans so far."""
+        return self._plans.hexdigest()
 
     @property
     def pinned_bytes(self) -> int:
@@ -300,20 +325,30 @@ class ArmLog:
             for index, sampled in self._sampled.items()
             if sampled
         ]
+        device_ms = _in_ms(self._device_ns)
         return {
-            f"{name}_ms_{statistic}": _measured(f"{name}_ms_{statistic}", value)
-            for name, samples in latency_samples(times).items()
-            for statistic, value in summarise(samples).items()
+            **{
+                f"{name}_ms_{statistic}": _measured(f"{name}_ms_{statistic}", value)
+                for name, samples in latency_samples(times).items()
+                for statistic, value in summarise(samples).items()
+            },
+            "device_ms": _measured(
+                "device_ms", "no_device" if device_ms is None else device_ms, source="CUDA events"
+            ),
         }
 
 
-def _measured(name: str, value: float | str) -> Reading:
+def _in_ms(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else nanoseconds / 1e6
+
+
+def _measured(name: str, value: float | str, *, source: str = "monotonic clock") -> Reading:
     absent = isinstance(value, str)
     return Reading(
         value=None if isinstance(value, str) else value,
         unit=METRICS[name].unit,
         method="measured",
-        source="monotonic clock",
+        source=source,
         validity="absent" if absent else "valid",
         reasons=(value,) if isinstance(value, str) else (),
         pass_=COUNTS_PASS,

@@ -6,12 +6,15 @@ Must not know: meters, engines.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from lpbench.errors import InputError
 
 Arm = TypeVar("Arm")
+
+LEAST_TICKS = 30
+"""A window holds so many ticks of the meter's counter at least, that its edges weigh little."""
 
 LONGER = 1.1
 """A window is planned this much longer than it must be: runs get faster as a machine warms up."""
@@ -46,7 +49,8 @@ class Campaign:
         Raises:
             InputError: the budget is too small, in one line with what it takes.
         """
-        least = self.warm_up + 2 * self.idle + 2 * num_arms * self.window
+        least = self.warm_up + 2 * self.idle
+        least += 2 * num_arms * (self.window * LONGER + self.offset)
         if self.budget is not None and not least <= self.budget < math.inf:
             msg = (
                 f"--time-budget {self.budget:g} s holds no block: warm-up, idle windows and "
@@ -58,12 +62,36 @@ class Campaign:
         """Return how often a run that takes `seconds` is repeated in a window."""
         return max(1, math.ceil(self.window * LONGER / seconds))
 
+    def warm_up_most_of(self, *, spent: float, block: float) -> float:
+        """Return how long to warm up at most, that a block of `block` seconds still fits."""
+        if self.budget is None:
+            return self.warm_up_most
+        left = self.budget - spent - 2 * self.idle - block
+        return min(self.warm_up_most, max(self.warm_up, left))
+
+    def for_ticks(self, tick: float) -> "Campaign":
+        """Return the campaign for a counter that moves every `tick` seconds."""
+        longer = LEAST_TICKS * tick
+        return replace(self, window=max(self.window, longer), idle=max(self.idle, longer))
+
     def blocks_that_fit(self, *, spent: float, block: float) -> int:
-        """Return the number of blocks of `block` seconds after `spent` ones; 1 at least."""
+        """Return the number of blocks of `block` seconds after `spent` ones, both idle windows in.
+
+        Raises:
+            InputError: none fits.
+        """
         if self.budget is None:
             return self.blocks
-        left = self.budget - spent - self.idle
-        return min(self.blocks, max(1, int(left / block)))
+        blocks = min(self.blocks, int((self.budget - spent - 2 * self.idle) / block))
+        if blocks < 1:
+            least = math.ceil(spent + 2 * self.idle + block)
+            msg = (
+                f"--time-budget {self.budget:g} s holds no block: {spent:.0f} s went to warming "
+                f"up, a block takes {block:.0f} s and the idle windows {2 * self.idle:g} s; give "
+                f"{least} s at least, or a smaller workload"
+            )
+            raise InputError(msg)
+        return blocks
 
 
 def block_order(arms: Sequence[Arm]) -> tuple[Arm, ...]:

@@ -16,7 +16,7 @@ COPYING = "torch bmm by blocks"
 
 
 def run_cautions(experiment: Experiment, engine: Engine) -> list[Caution]:
-    """Return the warnings about routing, prompts, caches and kernels; the engine is loaded."""
+    """Return the warnings about routing, prompts, caches, kernels and the pool; it is loaded."""
     kernels = engine.facts.get("kernels")
     copying = isinstance(kernels, dict) and kernels.get("experts") == COPYING
     message = f"the experts run as '{COPYING}', which copies weights: they are read more than once"
@@ -31,4 +31,16 @@ def run_cautions(experiment: Experiment, engine: Engine) -> list[Caution]:
             cache_bytes=engine.cache_bytes,
         ),
         *([Caution(code="weights_copied", message=message)] if copying else []),
+        *_pool_cautions(experiment, engine.num_kv_pages),
     ]
+
+
+def _pool_cautions(experiment: Experiment, pages: int) -> list[Caution]:
+    """Return whether the plans hang on how much memory happened to be free."""
+    if experiment.num_kv_pages is not None or pages >= experiment.needs(None).all_pages:
+        return []
+    message = (
+        f"the KV pool of {pages} pages is what the memory allowed just now, and the plans follow "
+        f"from it: give --num-kv-pages {pages} to runs that are to be compared"
+    )
+    return [Caution(code="pool_from_memory", message=message)]

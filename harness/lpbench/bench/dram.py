@@ -1,4 +1,4 @@
-"""The counter pass: DRAM bytes of a run of the workload, and what of them the experts are.
+"""DRAM bytes of a run of the workload, and what of them the experts are.
 
 Owns: the windows of N and 2N runs, the control with pinned experts, the formulas of the slope.
 Must not know: which instrument reads the bytes, files.
@@ -8,6 +8,8 @@ all the same whether it holds N runs or 2N, so the difference over N is one run'
 1.10). Expert bytes are the difference to the same plans with every row sent to the same k experts:
 
     measured = counted in the control + slope - slope of the control        (DESIGN.md)
+
+An instrument that does not tell reads from writes serves too: both passes write the same.
 """
 
 import math
@@ -18,8 +20,8 @@ from statistics import median
 
 from lpbench.analysis.checks import CACHE_FACTOR, IMPOSSIBLE, against, is_impossible
 from lpbench.meters.cupti.slope import slope
-from lpbench.meters.meter import Meter
-from lpbench.record.schema import Reading, Window
+from lpbench.meters.meter import Measurement, Meter
+from lpbench.record.schema import Caution, Reading, Window
 from lpbench.shape.device import Device
 from lpbench.units import BYTES
 
@@ -29,10 +31,27 @@ COUNTERS_PASS = "counters"  # noqa: S105 - a pass over the workload, no password
 BLOCKS = 3
 """Times each slope is taken; the median counts."""
 
+WINDOWS = BLOCKS * 2 * 2
+"""Windows of an arm: a block has the run's and the control's, of N and of 2N runs."""
+
 WINDOW_S = 0.5
 """Length of a window of N runs, at least."""
 
-READ, WRITTEN, EXPERTS = "dram_bytes_read", "dram_bytes_written", "expert_bytes_measured"
+NOT_MEASURED = "not_measured"
+"""Code of bytes that nobody has measured, or not yet."""
+
+READ, WRITTEN, BY_GPM = "dram_bytes_read", "dram_bytes_written", "dram_bytes_gpm"
+WINDOW_BYTES = (READ, WRITTEN, BY_GPM)
+"""What windows are read for, the best first; what else a meter reads stands beside."""
+
+EXPERTS, BY_NCU = "expert_bytes_measured", "expert_kernel_bytes_read"
+
+READINGS: Mapping[str, tuple[str, ...]] = {
+    "cupti": (READ, WRITTEN),
+    "gpm": (BY_GPM,),
+    "ncu": (BY_NCU,),
+}
+"""What each instrument gives of a run, by its meter's name; the experts' bytes are computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +72,26 @@ class Measured:
     """What the counter pass of one arm came to.
 
     Attributes:
-        readings: `dram_bytes_read`, `dram_bytes_written` and `expert_bytes_measured` of one run.
+        readings: of one run: the meter's bytes, and `expert_bytes_measured`.
         windows: all it was taken from, void ones with their codes.
     """
 
     readings: Mapping[str, Reading]
     windows: tuple[Window, ...]
+
+    def cautions(self, label: str) -> list[Caution]:
+        """Return what was wrong with the windows of the arm with this label."""
+        void = [found for one in self.windows if (found := _codes(one))]
+        if not void:
+            return []
+        codes = tuple(dict.fromkeys(code for found in void for code in found))
+        named = ", ".join(codes)
+        message = f"{label}: {len(void)} of {len(self.windows)} counter windows are void ({named})"
+        said = [Caution(code="void_windows", message=message)]
+        if IMPOSSIBLE in codes:
+            message = f"{label}: measured bytes over time exceed the device's peak: nothing holds"
+            said.append(Caution(code=IMPOSSIBLE, message=message))
+        return said
 
 
 def measure_dram(
@@ -69,60 +102,92 @@ def measure_dram(
     seconds: float,
     iterations: int,
     device: Device | None,
+    company: Callable[[], Sequence[str]] = tuple,
+    keep: Callable[[Window, Measurement], None] = lambda _, __: None,
 ) -> Measured:
-    """Measure the DRAM bytes read and written by one run, and the expert bytes among them.
+    """Measure the DRAM bytes of one run, and the expert bytes among them.
 
     Args:
         run: runs the workload so often, and returns when the device is idle.
         control: the same with pinned experts.
-        meter: reads `dram_bytes_read` and `dram_bytes_written` of a window.
+        meter: reads DRAM bytes of a window: read and written, or both together.
         seconds: one run takes about so long.
         iterations: passes of the model in one run.
         device: whose peak the bytes are held to; None for an unknown one.
+        company: codes against what was measured just now: who else is on the device.
+        keep: is given every window and what the meter found.
     """
     runs = max(1, math.ceil(WINDOW_S / seconds))
     slopes: dict[str, list[Reading]] = defaultdict(list)
     windows: list[Window] = []
 
     def slopes_of(work: Callable[[int], None], name: str, block: int) -> dict[str, Reading]:
+        found = []
         for count in (runs, 2 * runs):
-            window = _window(work, meter, runs=count, device=device)
+            window, measurement = _window(work, meter, runs=count, device=device, company=company)
             changes = {"name": name, "block": block, "iterations": count * iterations}
-            windows.append(window.model_copy(update=changes))
-        once, twice = (window.readings for window in windows[-2:])
+            found.append(window.model_copy(update=changes))
+            keep(found[-1], measurement)
+        windows.extend(found)
+        once, twice = (window.readings for window in found)
         return {
             each: slope(once=once[each], twice=twice[each], repetitions=runs)
-            for each in (READ, WRITTEN)
+            for each in WINDOW_BYTES
+            if each in once
         }
 
     for block in range(BLOCKS):
         mine = slopes_of(run, "measured", block)
         pinned = slopes_of(control.run, "control", block)
-        for name in (READ, WRITTEN):
-            slopes[name].append(mine[name])
-        slopes[EXPERTS].append(_difference(mine[READ], pinned[READ], known=control.expert_bytes))
+        for name, found in mine.items():
+            slopes[name].append(found)
+        base = next(iter(mine))  # what is read, where reads are told apart
+        slopes[EXPERTS].append(_difference(mine[base], pinned[base], known=control.expert_bytes))
     readings = {name: _median(found) for name, found in slopes.items()}
+    if any(IMPOSSIBLE in _codes(one) for one in windows):
+        # Not a window that went wrong: the instrument, the clock or the peak is wrong.
+        readings = {name: against(one, IMPOSSIBLE) for name, one in readings.items()}
     return Measured(readings=readings, windows=tuple(windows))
 
 
-def unmeasured_dram(reason: str) -> dict[str, Reading]:
-    """Return the readings of a pass that could not be: absent, with the reason's code."""
-    absent = Reading(
+def _codes(window: Window) -> tuple[str, ...]:
+    """Return what stands against the bytes of a window."""
+    found = (window.readings[name].reasons for name in WINDOW_BYTES if name in window.readings)
+    return tuple(dict.fromkeys(code for reasons in found for code in reasons))
+
+
+def unmeasured_dram(codes: Mapping[str, str]) -> dict[str, Reading]:
+    """Return the readings of instruments that could not measure, each absent with its code.
+
+    Args:
+        codes: a reason's code by meter; the first one's stands against the experts' bytes too.
+    """
+    absent = {
+        name: _absent(meter, code) for meter, code in codes.items() for name in READINGS[meter]
+    }
+    first = next(iter(codes))
+    return {**absent, EXPERTS: _absent(first, codes[first])}
+
+
+def _absent(meter: str, code: str) -> Reading:
+    return Reading(
         value=None,
         unit=BYTES,
         method="measured",
-        source="cupti",
+        source=meter,
         validity="absent",
-        reasons=(reason,),
+        reasons=(code,),
         pass_=COUNTERS_PASS,
     )
-    return dict.fromkeys((READ, WRITTEN, EXPERTS), absent)
 
 
 def all_dram(readings: Mapping[str, Reading]) -> Reading:
-    """Return what was read and written together."""
-    both = _combined(readings[READ], readings[WRITTEN], lambda read, written: read + written)
-    return both.model_copy(update={"samples": ()})
+    """Return what was read and written together, by the best instrument that told."""
+    found = readings.get(BY_GPM)
+    if READ in readings and (found is None or readings[READ].value is not None):
+        found = _combined(readings[READ], readings[WRITTEN], lambda read, written: read + written)
+    assert found is not None, readings
+    return found.model_copy(update={"samples": ()})
 
 
 def cached(
@@ -139,19 +204,29 @@ def cached(
 
 
 def _window(
-    run: Callable[[int], None], meter: Meter, *, runs: int, device: Device | None
-) -> Window:
+    run: Callable[[int], None],
+    meter: Meter,
+    *,
+    runs: int,
+    device: Device | None,
+    company: Callable[[], Sequence[str]],
+) -> tuple[Window, Measurement]:
     meter.start()
+    reasons = [*company()]  # once the meter is open: what it starts on the device belongs
     run(runs)
     found = meter.stop()
+    reasons += company()
     duration_ms = (found.stop_ns - found.start_ns) / 1e6
+    total = all_dram(found.readings).value or 0
+    if is_impossible(total, duration_ms=duration_ms, device=device):
+        reasons.append(IMPOSSIBLE)
     readings = {
-        name: found.readings[name].model_copy(update={"pass_": COUNTERS_PASS})
-        for name in (READ, WRITTEN)
+        name: one.model_copy(update={"pass_": COUNTERS_PASS})
+        for name, one in found.readings.items()
     }
-    if is_impossible(all_dram(readings).value or 0, duration_ms=duration_ms, device=device):
-        readings = {name: against(one, IMPOSSIBLE) for name, one in readings.items()}
-    return Window(
+    for reason in reasons:
+        readings = {name: against(one, reason) for name, one in readings.items()}
+    window = Window(
         name="measured",
         pass_=COUNTERS_PASS,
         iterations=0,
@@ -159,12 +234,16 @@ def _window(
         runs=runs,
         readings=readings,
     )
+    return window, found
 
 
 def _difference(mine: Reading, pinned: Reading, *, known: int) -> Reading:
     """Return the expert bytes from a run's slope and its control's."""
     found = _combined(mine, pinned, lambda run, control: known + run - control)
-    return found if (found.value or 0) >= 0 else against(found, "not_resolved")
+    # A run reads at least what its control does: less is noise, and so is less than the noise.
+    least = max(known, found.uncertainty or 0)
+    is_lost = found.value is not None and found.value < least
+    return against(found, "not_resolved") if is_lost else found
 
 
 def _combined(first: Reading, second: Reading, formula: Callable[[float, float], float]) -> Reading:

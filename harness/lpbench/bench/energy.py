@@ -9,7 +9,7 @@ Must not know: how a run is shown, what a schedule does, which instrument a mete
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from typing import Literal
 
 from pydantic import JsonValue
@@ -21,27 +21,27 @@ from lpbench.bench.campaign import Campaign, block_order
 from lpbench.bench.cautions import run_cautions
 from lpbench.bench.engine import Engine
 from lpbench.bench.experiment import ArmSpec, Experiment, resolve
+from lpbench.bench.instruments import JOULE_METERS
 from lpbench.bench.joules import (
     Metered,
     Work,
     compare_energy,
-    energy_readings,
+    idle_window,
     joules_of,
-    valid_blocks,
+    processes_of,
 )
 from lpbench.bench.loop import run_arm
+from lpbench.bench.series import keep_series
 from lpbench.bench.spec import RunSpec
 from lpbench.bench.traffic import Listener
+from lpbench.bench.turn import Turn, noise_cautions
 from lpbench.errors import InputError, RunError, UnavailableError
 from lpbench.meters.clocks import Clock, HostClock
 from lpbench.meters.meter import Capability, Measurement, Meter
 from lpbench.record.provenance import digest, environment
-from lpbench.record.schema import Arm, Caution, Record
+from lpbench.record.schema import Caution, Record
 from lpbench.record.store import RunStore
 from lpbench.shape.model import DTYPE_BYTES
-
-JOULE_METERS = {"cuda": "nvml", "cpu": "rapl"}
-"""What measures the joules of a device unless told."""
 
 FLAT = 1.0
 """Degrees by which a temperature may still rise over a warm-up window and be called flat."""
@@ -49,23 +49,8 @@ FLAT = 1.0
 TICK = "energy_tick_period_s"
 """The reading that says how often the meter's counter moves."""
 
-LEAST_TICKS = 30
-"""A window holds so many of them at least, that its edges weigh little."""
-
 TEMPERATURE = "gpu_temperature_c_last"
 """The reading that says whether the device is warm; a meter without it warms up by time alone."""
-
-
-@dataclass(slots=True, kw_only=True)
-class _Turn:
-    """One arm of the campaign and what it has done so far."""
-
-    arm: ArmSpec
-    role: Literal["arm", "aa"]
-    log: ArmLog
-    iterations: int
-    seconds: float
-    windows: list[Metered] = field(default_factory=list)
 
 
 def run_energy(
@@ -75,6 +60,7 @@ def run_energy(
     open_store: Callable[[], RunStore],
     listener: Listener,
     *,
+    require: Callable[[str], None] = lambda _: None,
     clock: Clock | None = None,
 ) -> Record:
     """Run the energy pass and return its record, which is also stored.
@@ -85,6 +71,7 @@ def run_energy(
         find_meter: gives the joule meter of a device, such as "cuda:0".
         open_store: claims the places the record goes to.
         listener: hears how far the run is.
+        require: refuses a device such as "cuda:0" that lacks what was asked for.
         clock: what waits; the host's unless told.
 
     Raises:
@@ -95,6 +82,7 @@ def run_energy(
     experiment = resolve(spec)
     campaign.refuse(len(experiment.arms) + 1)
     engine = Engine(spec, experiment)
+    require(engine.device)
     meter = find_meter(engine.device)
     capability = meter.probe()
     if not capability.available:
@@ -145,9 +133,13 @@ class _Run:
         self._clock = clock
         self._offsets = random.Random(experiment.seed)  # noqa: S311 - phases, no secrets
         self._script: Mapping[int, Sequence[int]] | None = None
-        self._turns: list[_Turn] = []
+        self._turns: list[Turn] = []
         self._idle: list[Measurement] = []
         self._runs = 1
+        self._num_windows = 0
+        self._origin_ns = 0
+        self._blocks = 0
+        self._took: dict[str, JsonValue] = {}
         self._began = False
 
     def go(self) -> Record:
@@ -156,11 +148,12 @@ class _Run:
         self._listener.advance(1)
         self._store.write(self._record(status="failed", failure="unfinished"))
         self._began = True
-        began = self._clock.now_ns()
+        self._origin_ns = self._clock.now_ns()
         self._rehearse()
         self._warm_up()
+        self._plan_windows()
         self._wait_idle()
-        self._measure(spent=(self._clock.now_ns() - began) / 1e9)
+        self._measure()
         self._wait_idle()
         record = self._record(status="complete")
         self._store.write(record)
@@ -174,6 +167,10 @@ class _Run:
         failure = "interrupted" if interrupted else type(error).__name__
         self._store.write(self._record(status="failed", failure=failure))
 
+    def _spent(self) -> float:
+        """Return the seconds since the model was loaded."""
+        return (self._clock.now_ns() - self._origin_ns) / 1e9
+
     def _rehearse(self) -> None:
         """Run every arm once, counted: its tokens, its iterations, about how long it takes."""
         arms = self._experiment.arms
@@ -184,10 +181,12 @@ class _Run:
                 self._experiment.prompts.requests,
                 self._experiment.shape,
                 bytes_per_value=DTYPE_BYTES[self._engine.dtype],
+                device=self._engine.known_device,
             )
             start = self._clock.now_ns()
             iterations = self._run(arm, log)
             seconds = (self._clock.now_ns() - start) / 1e9
+            self._store.lines("requests.jsonl").append(log.request_lines())
             if log.recomputed_context:
                 msg = (
                     f"{arm.label} preempts a request with context_tokens, whose context would be "
@@ -196,50 +195,66 @@ class _Run:
                 raise InputError(msg)
             self._script = self._script or log.tokens
             self._turns.append(
-                _Turn(arm=arm, role="arm", log=log, iterations=iterations, seconds=seconds)
+                Turn(
+                    label=arm.label,
+                    arm=arm,
+                    role="arm",
+                    log=log,
+                    iterations=iterations,
+                    seconds=seconds,
+                )
             )
             self._listener.advance(1)
-        first = self._turns[0]
-        again = _Turn(
-            arm=first.arm,
-            role="aa",
-            log=first.log,
-            iterations=first.iterations,
-            seconds=first.seconds,
-        )
-        self._turns.insert(1, again)
+        self._turns.insert(1, self._turns[0].again(arms))
 
     def _warm_up(self) -> None:
         """Run the arms in turn until the device is warm, and time them warm."""
-        campaign = self._campaign
+        campaign, turns = self._campaign, [one for one in self._turns if one.role == "arm"]
+        most = campaign.warm_up_most_of(spent=self._spent(), block=self._block_s())
         self._listener.stage("warm up", campaign.warm_up)
-        began, last = self._clock.now_ns(), None
+        began, spent, last = self._spent(), 0.0, None
         while True:
-            for turn in (one for one in self._turns if one.role == "arm"):
+            before = spent
+            for turn in turns:
                 found, seconds = self._window(turn, campaign.repeats(turn.seconds))
                 turn.seconds = seconds
                 self._listener.advance((found.stop_ns - found.start_ns) / 1e9)
-            spent = (self._clock.now_ns() - began) / 1e9
+            spent = self._spent() - began
             reading = found.readings.get(TEMPERATURE)
             now = None if reading is None else reading.value
             flat = now is None or (last is not None and now - last < FLAT)
-            if spent >= campaign.warm_up and (flat or spent >= campaign.warm_up_most):
+            is_last = spent + (spent - before) > most  # another round would take too long
+            if spent >= campaign.warm_up and (flat or is_last):
                 break
             last = now
+        self._took |= {"warm_up_took": spent, "warm_up_flat": flat}
         self._turns[1].seconds = self._turns[0].seconds  # the A/A arm is the first one again
         tick = found.readings.get(TICK)
         if tick is not None and tick.value is not None:
-            longer = max(campaign.window, LEAST_TICKS * tick.value)
-            self._campaign = replace(campaign, window=longer)
-        self._runs = self._campaign.repeats(min(turn.seconds for turn in self._turns))
+            self._campaign = campaign.for_ticks(tick.value)
 
-    def _measure(self, *, spent: float) -> None:
+    def _block_s(self) -> float:
+        """Return about how long a block takes."""
+        runs = self._campaign.repeats(min(turn.seconds for turn in self._turns))
+        order = block_order(self._turns)
+        return sum(turn.seconds * runs + self._campaign.offset for turn in order)
+
+    def _plan_windows(self) -> None:
+        """Fix how often the workload runs in a window and how many blocks there are.
+
+        Raises:
+            InputError: the time budget holds no block after all.
+        """
+        self._runs = self._campaign.repeats(min(turn.seconds for turn in self._turns))
+        block = self._block_s()
+        self._blocks = self._campaign.blocks_that_fit(spent=self._spent(), block=block)
+        self._took |= {"blocks": self._blocks, "block_took": block, "runs": self._runs}
+
+    def _measure(self) -> None:
         """Run the blocks: every arm twice in each, forwards and back."""
         order = block_order(self._turns)
-        block = sum(turn.seconds * self._runs + self._campaign.offset for turn in order)
-        blocks = self._campaign.blocks_that_fit(spent=spent, block=block)
-        self._listener.stage("measure", blocks * len(order))
-        for at in range(blocks):
+        self._listener.stage("measure", self._blocks * len(order))
+        for at in range(self._blocks):
             for turn in order:
                 found, _ = self._window(turn, self._runs)
                 turn.windows.append(
@@ -247,13 +262,22 @@ class _Run:
                         block=at,
                         runs=self._runs,
                         iterations=self._runs * turn.iterations,
+                        start_ms=self._start_ms(found),
                         found=found,
                     )
                 )
-                self._store_series(turn, at, found)
+                self._keep(found, arm=turn.label, block=at)
                 self._listener.advance(1)
 
-    def _window(self, turn: _Turn, runs: int) -> tuple[Measurement, float]:
+    def _start_ms(self, found: Measurement) -> float:
+        return (found.start_ns - self._origin_ns) / 1e6
+
+    def _keep(self, found: Measurement, *, arm: str | None, block: int | None) -> None:
+        """Store a window's samples; windows are numbered as they came."""
+        keep_series(self._store, found, arm=arm, block=block, window=self._num_windows)
+        self._num_windows += 1
+
+    def _window(self, turn: Turn, runs: int) -> tuple[Measurement, float]:
         """Run an arm so often in one window; return it and the seconds of one run."""
         self._open_window()
         # Within the window: the meter opens at a tick of its own clock, and a wait before it would
@@ -270,7 +294,9 @@ class _Run:
         self._listener.stage("idle", 1)
         self._open_window()
         self._clock.sleep(self._campaign.idle)
-        self._idle.append(self._meter.stop())
+        found = self._meter.stop()
+        self._keep(found, arm=None, block=None)
+        self._idle.append(found)
         self._listener.advance(1)
 
     def _open_window(self) -> None:
@@ -294,29 +320,25 @@ class _Run:
         ):
             iterations += 1
             if log is not None:
-                log.observe(step)
+                self._store.lines("iterations.jsonl").append([log.observe(step)])
         return iterations
-
-    def _store_series(self, turn: _Turn, block: int, found: Measurement) -> None:
-        for name, rows in found.series.items():
-            self._store.lines(f"samples/{name}.jsonl").append(
-                {"arm": self._label(turn), "block": block, "sample": list(row)} for row in rows
-            )
-
-    def _label(self, turn: _Turn) -> str:
-        """Return the arm's label; the A/A arm's is its schedule's with the next free number."""
-        label = turn.arm.label
-        if turn.role == "arm":
-            return label
-        same = sum(arm.typed == turn.arm.typed for arm in self._experiment.arms)
-        return f"{label}#{same + 1}"
 
     def _record(
         self, *, status: Literal["complete", "failed"], failure: str | None = None
     ) -> Record:
-        arms = tuple(self._arm(turn) for turn in self._turns if turn.windows)
+        turns = [turn for turn in self._turns if turn.windows]
+        work, cautions = self._work(), self._cautions()
+        windows = {turn.label: turn.windows for turn in turns}
+        compared = compare_energy(windows, work) if windows else ()
+        arms = tuple(
+            turn.to_record(
+                work,
+                idle=self._idle,
+                cautions=[*cautions, *self._differs(turn), *noise_cautions(turn, compared)],
+            )
+            for turn in turns
+        )
         spec: dict[str, JsonValue] = dict(self._engine.spec)
-        windows = {self._label(turn): turn.windows for turn in self._turns if turn.windows}
         return Record(
             lpbench_version=__version__,
             status=status,
@@ -327,48 +349,23 @@ class _Run:
             environment=environment(self._engine.facts),
             protocol={
                 **asdict(self._campaign),
-                "meter": self._meter.name,
-                "meter_facts": dict(self._capability.facts),
+                **self._took,
+                "meters": {self._meter.name: dict(self._capability.facts)},
             },
+            windows=tuple(idle_window(one, start_ms=self._start_ms(one)) for one in self._idle),
             arms=arms,
-            comparison=(
-                *compare_arms(arms),
-                *(compare_energy(windows, self._work()) if windows else ()),
-            ),
+            comparison=(*compare_arms(arms), *compared),
         )
 
-    def _arm(self, turn: _Turn) -> Arm:
-        counted = turn.log.to_record()
-        kept = {
-            name: reading
-            for name, reading in counted.metrics.items()
-            if reading.method != "measured"
-        }
-        energy = energy_readings(turn.windows, self._work(), idle=self._idle)
-        changes: Mapping[str, object] = {
-            "label": self._label(turn),
-            "role": turn.role,
-            "metrics": {**kept, **energy},
-            "windows": tuple(one.to_record() for one in turn.windows),
-            "warnings": (*counted.warnings, *self._cautions(turn)),
-        }
-        return counted.model_copy(update=changes)
+    def _differs(self, turn: Turn) -> list[Caution]:
+        if turn.log.tokens == self._turns[0].log.tokens:
+            return []
+        message = f"{turn.arm.label}: its own tokens differ from the first schedule's"
+        return [Caution(code="tokens_differ", message=message)]
 
-    def _cautions(self, turn: _Turn) -> list[Caution]:
-        """Return what was wrong with windows, and with tokens."""
+    def _cautions(self) -> list[Caution]:
+        """Return what to know before trusting any arm."""
         said = run_cautions(self._experiment, self._engine)
-        void = [one for one in turn.windows if one.reading.validity != "valid"]
-        if void:
-            codes = ", ".join(dict.fromkeys(c for one in void for c in one.reading.reasons))
-            blocks = len({one.block for one in turn.windows}) - len(valid_blocks(turn.windows))
-            message = (
-                f"{self._label(turn)}: {len(void)} of {len(turn.windows)} windows are void "
-                f"({codes}); {blocks} blocks do not count"
-            )
-            said.append(Caution(code="void_windows", message=message))
-        if turn.log.tokens != self._turns[0].log.tokens:
-            message = f"{turn.arm.label}: its own tokens differ from the first schedule's"
-            said.append(Caution(code="tokens_differ", message=message))
         own = JOULE_METERS[self._engine.device.partition(":")[0]]
         if self._meter.name in JOULE_METERS.values() and self._meter.name != own:
             message = (
@@ -377,6 +374,18 @@ class _Run:
             said.append(Caution(code="other_device", message=message))
         if any(joules_of(one).validity != "valid" for one in self._idle):
             said.append(Caution(code="void_idle", message="an idle window is void"))
+        most = max(
+            (processes_of(one.found) for turn in self._turns for one in turn.windows), default=0
+        )
+        if most > 1:
+            message = (
+                f"{most:.0f} processes are on the GPU throughout: its joules and its time are "
+                "theirs too"
+            )
+            said.append(Caution(code="shared_gpu", message=message))
+        if self._took.get("warm_up_flat") is False:
+            message = "the temperature still rose when the warm-up ended: blocks may drift"
+            said.append(Caution(code="not_flat", message=message))
         return said
 
     def _work(self) -> Work:

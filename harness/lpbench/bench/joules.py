@@ -51,12 +51,14 @@ class Metered:
         block: of the campaign.
         runs: how often the workload ran in it.
         iterations: passes of the model in it.
+        start_ms: when it began, from the start of the pass.
         found: what the meter found.
     """
 
     block: int
     runs: int
     iterations: int
+    start_ms: float
     found: Measurement
 
     @property
@@ -77,23 +79,45 @@ class Metered:
 
     def to_record(self) -> Window:
         """Return its part of the record."""
-        return Window(
-            name="measured",
-            pass_=ENERGY_PASS,
-            iterations=self.iterations,
-            duration_ms=self.seconds * 1e3,
-            runs=self.runs,
-            block=self.block,
-            readings={
-                name: reading.model_copy(update={"pass_": ENERGY_PASS})
-                for name, reading in self.found.readings.items()
-            },
-        )
+        changes = {
+            "name": "measured",
+            "iterations": self.iterations,
+            "runs": self.runs,
+            "block": self.block,
+        }
+        return idle_window(self.found, start_ms=self.start_ms).model_copy(update=changes)
+
+
+def idle_window(found: Measurement, *, start_ms: float) -> Window:
+    """Return a window without work as the record has it."""
+    return Window(
+        name="idle",
+        pass_=ENERGY_PASS,
+        iterations=0,
+        start_ms=start_ms,
+        duration_ms=(found.stop_ns - found.start_ns) / 1e6,
+        runs=0,
+        readings={
+            name: reading.model_copy(update={"pass_": ENERGY_PASS})
+            for name, reading in found.readings.items()
+        },
+    )
 
 
 def joules_of(found: Measurement) -> Reading:
     """Return the reading that holds a window's joules."""
-    return next(found.readings[name] for name in JOULES if name in found.readings)
+    return found.readings[joules_name(found)]
+
+
+def joules_name(found: Measurement) -> str:
+    """Return the name of that reading, which is also the metric's."""
+    return next(name for name in JOULES if name in found.readings)
+
+
+def processes_of(found: Measurement) -> float:
+    """Return how many processes were on the GPU; 0 where the meter does not tell."""
+    reading = found.readings.get("gpu_processes")
+    return 0 if reading is None else reading.value or 0
 
 
 def power_of(found: Measurement) -> float | None:
@@ -117,7 +141,7 @@ def energy_readings(
         work: what one run amounts to.
         idle: the windows without work, before and after.
     """
-    blocks = valid_blocks(windows)
+    blocks, total = valid_blocks(windows), joules_name(windows[0].found)
     idle_power = [watts for one in idle if (watts := power_of(one)) is not None]
     samples: dict[str, list[float]] = defaultdict(list)
     for members in blocks.values():
@@ -125,7 +149,7 @@ def energy_readings(
         seconds = fmean(one.seconds for one in members)
         for name, value in work.per_unit(joules, members[0].runs).items():
             samples[name].append(value)
-        samples["energy_j_per_window"].append(joules)
+        samples[total].append(joules)
         samples["power_w_mean"].append(joules / seconds)
         if idle_power:
             samples["idle_share"].append(fmean(idle_power) * seconds / joules)
@@ -134,7 +158,7 @@ def energy_readings(
     void = tuple(dict.fromkeys(code for one in windows for code in one.reading.reasons))
     idle_void = tuple(dict.fromkeys(code for one in idle for code in joules_of(one).reasons))
     reasons = {"idle_power_w": idle_void, "idle_share": (*void, *idle_void)}
-    names = (*PER_UNIT, "energy_j_per_window", "power_w_mean", "idle_power_w", "idle_share")
+    names = (*PER_UNIT, total, "power_w_mean", "idle_power_w", "idle_share")
     return {
         name: _reading(name, samples[name], source=source, reasons=reasons.get(name, void))
         for name in names

@@ -4,33 +4,29 @@ Owns: the passes of `lpbench traffic` and the record they leave, failed runs inc
 Must not know: how a run is shown, what a schedule does.
 
     resolve -> memory -> load -> warm up -> counting pass, arm by arm -> counter pass where
-    there is a counter -> audit pass -> record
+    there is a counter -> ncu where asked for -> audit pass -> record
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Literal, Protocol
-
-from pydantic import JsonValue
 
 from lpbench import __version__
 from lpbench.analysis.compare import compare_arms
 from lpbench.bench.arm import ArmLog
 from lpbench.bench.audit import Witnessed, audit, sampled_tokens
 from lpbench.bench.cautions import run_cautions
-from lpbench.bench.dram import Control, cached, measure_dram, unmeasured_dram
+from lpbench.bench.counters import CounterPass
+from lpbench.bench.dram import BY_NCU, WINDOWS
 from lpbench.bench.engine import Engine
 from lpbench.bench.experiment import ArmSpec, Experiment, resolve
+from lpbench.bench.instruments import Counters, Instruments, find_instruments
 from lpbench.bench.loop import Step, run_arm
+from lpbench.bench.profiled import measure_kernels
 from lpbench.bench.spec import RunSpec
-from lpbench.errors import UnavailableError
-from lpbench.meters.meter import Meter
 from lpbench.record.provenance import digest, environment
-from lpbench.record.schema import Arm, Audit, Caution, Record, Window
+from lpbench.record.schema import Arm, Audit, Caution, Record
 from lpbench.record.store import RunStore
-from lpbench.shape.device import Device, match
 from lpbench.shape.model import DTYPE_BYTES
 
 
@@ -44,24 +40,13 @@ class Listener(Protocol):
         """So much of the current part is done."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counters:
-    """Where the bytes of the counter pass come from.
-
-    Attributes:
-        find: gives the meter of a device such as "cuda:0"; None for one that has no counters.
-        required: a run without them is refused.
-    """
-
-    find: Callable[[str], Meter | None] = lambda _: None
-    required: bool = False
-
-
 def run_traffic(
     spec: RunSpec,
     open_store: Callable[[], RunStore],
     listener: Listener,
     counters: Counters | None = None,
+    *,
+    require: Callable[[str], None] = lambda _: None,
 ) -> Record:
     """Run the job and return its record, which is also stored.
 
@@ -70,6 +55,7 @@ def run_traffic(
         open_store: claims the places the record goes to, once the input is known to be good.
         listener: hears how far the run is.
         counters: what measures DRAM bytes; None for no counter pass.
+        require: refuses a device such as "cuda:0" that lacks what was asked for.
 
     Raises:
         InputError: the input cannot run.
@@ -78,37 +64,18 @@ def run_traffic(
     """
     experiment = resolve(spec)
     engine = Engine(spec, experiment)
-    meter, no_dram = _find_counters(counters or Counters(), engine.device)
-    with open_store() as store:
-        run = _Run(experiment, engine, store, listener, meter=meter, no_dram=no_dram)
-        try:
-            return run.go()
-        except BaseException as error:
-            run.fail(error)
-            raise
-        finally:
-            if meter is not None:
-                meter.close()
-
-
-def _find_counters(counters: Counters, device: str) -> tuple[Meter | None, str]:
-    """Return the meter that can measure here; where none can, None and the reason's code.
-
-    Raises:
-        UnavailableError: there is none, and a run without it is refused.
-    """
-    meter = counters.find(device)
-    if meter is None:
-        reason = f"no DRAM counters are read on {device}; fix: --device cuda"
-        code = "no_device" if device == "cpu" else "not_measured"
-    else:
-        capability = meter.probe()
-        if capability.available:
-            return meter, "not_measured"
-        reason, code = f"{capability.reason}; fix: {capability.fix}", capability.code or ""
-    if counters.required:
-        raise UnavailableError(f"--require-counters: {reason}")
-    return None, code
+    require(engine.device)
+    instruments = find_instruments(counters, engine.device)
+    try:
+        with open_store() as store:
+            run = _Run(spec, experiment, engine, instruments, store=store, listener=listener)
+            try:
+                return run.go()
+            except BaseException as error:
+                run.fail(error)
+                raise
+    finally:
+        instruments.close()
 
 
 class _Run:
@@ -116,21 +83,18 @@ class _Run:
 
     def __init__(
         self,
+        spec: RunSpec,
         experiment: Experiment,
         engine: Engine,
+        instruments: Instruments,
+        *,
         store: RunStore,
         listener: Listener,
-        *,
-        meter: Meter | None,
-        no_dram: str,
     ) -> None:
-        self._meter = meter
-        self._no_dram = unmeasured_dram(no_dram)
-        self._protocol: dict[str, JsonValue] = {}
-        if meter is not None:
-            self._protocol = {"meter": meter.name, "meter_facts": dict(meter.probe().facts)}
+        self._spec = spec
         self._experiment = experiment
         self._engine = engine
+        self._instruments = instruments
         self._store = store
         self._listener = listener
         self._arms: list[Arm] = []
@@ -143,17 +107,30 @@ class _Run:
         self._listener.advance(1)
         self._store.write(self._record(status="failed", failure="unfinished"))
         self._begun = True
+        self._rehearse()
         script: Mapping[int, Sequence[int]] | None = None
         logs = []
         for arm in self._experiment.arms:
             logs.append(self._count(arm, script))
             script = script or logs[0].tokens
-        if self._meter is not None:
-            self._measure(self._meter, logs, script or {})
+        self._measure(logs, script or {})
         found = self._audit(script or {})
         record = self._record(status="complete", found=found)
         self._store.write(record)
         return record
+
+    def _rehearse(self) -> None:
+        """Run every arm once before it counts, on a GPU.
+
+        There the first use of a kernel loads it, and the first of a size takes memory from the
+        driver: the baseline would pay for both.
+        """
+        if self._engine.device == "cpu":
+            return
+        for arm in self._experiment.arms:
+            self._listener.stage(f"warm up {arm.label}", self._work())
+            self._engine.executor.start_arm(None)
+            deque(self._steps(arm), maxlen=0)
 
     def fail(self, error: BaseException) -> None:
         """Leave a record that says the run failed, with what was done, once it has begun."""
@@ -161,7 +138,9 @@ class _Run:
             return
         if self._under_way is not None:
             self._arms.append(
-                self._under_way.to_record(unfinished="arm_unfinished", dram=self._no_dram)
+                self._under_way.to_record(
+                    unfinished="arm_unfinished", dram=self._instruments.unmeasured
+                )
             )
         # The class alone: a message may name a path of this machine, which no record does.
         interrupted = isinstance(error, KeyboardInterrupt)
@@ -177,66 +156,54 @@ class _Run:
             experiment.prompts.requests,
             experiment.shape,
             bytes_per_value=DTYPE_BYTES[engine.dtype],
-            device=self._device,
+            device=engine.known_device,
         )
         engine.executor.start_arm(script)
         for step in self._steps(arm):
             self._store.lines("iterations.jsonl").append([log.observe(step)])
         self._store.lines("requests.jsonl").append(log.request_lines())
-        self._arms.append(log.to_record(cautions=self._cautions, dram=self._no_dram))
+        unmeasured = self._instruments.unmeasured
+        self._arms.append(log.to_record(cautions=self._cautions, dram=unmeasured))
         self._under_way = None
         return log
 
-    def _measure(
-        self, meter: Meter, logs: Sequence[ArmLog], script: Mapping[int, Sequence[int]]
-    ) -> None:
-        """Run the counter pass: every arm again, its DRAM bytes measured, and its control's."""
-        experiment, engine = self._experiment, self._engine
-        layer_bytes = experiment.shape.layer_expert_bytes(DTYPE_BYTES[engine.dtype])
-        for at, (arm, log) in enumerate(zip(experiment.arms, logs, strict=True)):
-            self._listener.stage(f"measure {arm.label}", 1)
-            control = Control(
-                run=partial(self._repeat, arm, script, pinned=True), expert_bytes=log.pinned_bytes
-            )
-            windows: tuple[Window, ...] = ()
-            if log.recomputed_context:
-                dram = unmeasured_dram("context_recomputed")
-            else:
-                try:
-                    found = measure_dram(
-                        partial(self._repeat, arm, script, pinned=False),
-                        control,
-                        meter,
-                        seconds=log.seconds,
-                        iterations=log.iterations,
-                        device=self._device,
-                    )
-                    windows = found.windows
-                    dram = cached(
-                        found.readings, layer_bytes=layer_bytes, cache_bytes=engine.cache_bytes
-                    )
-                except UnavailableError as error:  # it was there: what was counted still stands
-                    dram = unmeasured_dram(error.code)
-            self._arms[at] = log.to_record(cautions=self._cautions, dram=dram, windows=windows)
-            self._listener.advance(1)
-
-    def _repeat(
-        self, arm: ArmSpec, script: Mapping[int, Sequence[int]], runs: int, *, pinned: bool
-    ) -> None:
-        """Run an arm so often; with `pinned` every row goes to the same k experts."""
-        for _ in range(runs):
-            self._engine.executor.start_arm(script, pinned=pinned)
-            deque(self._passes(arm), maxlen=0)
+    def _measure(self, logs: Sequence[ArmLog], script: Mapping[int, Sequence[int]]) -> None:
+        """Run the counter pass: every arm again, by each instrument there is."""
+        arms = self._experiment.arms
+        found = CounterPass(
+            self._experiment,
+            self._engine,
+            self._instruments,
+            store=self._store,
+            device=self._engine.known_device,
+            told=lambda: self._listener.advance(1),
+        )
+        if self._instruments.meters:
+            for at, (arm, log) in enumerate(zip(arms, logs, strict=True)):
+                total = WINDOWS * len(self._instruments.meters)
+                self._listener.stage(f"measure {arm.label}", total)
+                measured = found.measure(arm, log, script)
+                self._arms[at] = log.to_record(
+                    cautions=[*self._cautions, *measured.cautions(arm.label)],
+                    dram=measured.readings,
+                    windows=measured.windows,
+                )
+        if self._instruments.by_kernel:
+            self._instruments.close()  # two cannot have the counters at once
+            self._engine.unload()
+            for at, (arm, log) in enumerate(zip(arms, logs, strict=True)):
+                self._listener.stage(f"profile {arm.label}", 1)
+                reading = measure_kernels(
+                    self._spec, self._engine, arm, plan_hash=log.plan_hash, script=script
+                )
+                metrics = {**self._arms[at].metrics, BY_NCU: reading}
+                self._arms[at] = self._arms[at].model_copy(update={"metrics": metrics})
+                self._listener.advance(1)
 
     @property
     def _cautions(self) -> list[Caution]:
-        return run_cautions(self._experiment, self._engine)
-
-    @property
-    def _device(self) -> Device | None:
-        """The device's entry in the catalogue; None for one that has none."""
-        name = self._engine.facts.get("device_name")
-        return match(name) if isinstance(name, str) else None
+        run = run_cautions(self._experiment, self._engine)
+        return [*run, *self._instruments.cautions]
 
     def _audit(self, script: Mapping[int, Sequence[int]]) -> Audit:
         """Run every arm again, fed the first arm's tokens, and compare what each computed."""
@@ -290,7 +257,7 @@ class _Run:
             spec=dict(self._engine.spec),
             spec_hash=digest(dict(self._engine.spec)),
             environment=environment(self._engine.facts),
-            protocol=self._protocol,
+            protocol={"meters": dict(self._instruments.facts)} if self._instruments.facts else {},
             arms=tuple(self._arms),
             audit=found,
             comparison=compare_arms(self._arms),

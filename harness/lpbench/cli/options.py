@@ -5,7 +5,7 @@ Must not know: what a command does with it.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +13,8 @@ from typing import Annotated
 import typer
 
 from lpbench.bench.spec import DEFAULT_MODEL, DEFAULT_SCHEDULES, DEFAULT_WORKLOAD, RunSpec
+from lpbench.errors import InputError
+from lpbench.registry import unknown
 
 Output = Annotated[
     Path | None, typer.Option(help="The run's own folder: absent or empty.", show_default=False)
@@ -23,6 +25,13 @@ Json = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option(help="Print the table alone.")]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar.")]
+RequireCounters = Annotated[
+    bool,
+    typer.Option("--require-counters", help="Exit 77 unless DRAM bytes can be measured here."),
+]
+RequireEnergy = Annotated[
+    bool, typer.Option("--require-energy", help="Exit 77 unless joules can be measured here.")
+]
 
 _DEFAULTS = RunSpec()
 
@@ -45,6 +54,18 @@ def takes_run(command: Callable[..., None]) -> Callable[..., None]:
     signature = inspect.Signature([*shared.values(), *own.values()])
     run.__signature__ = signature  # type: ignore[attr-defined]
     return run
+
+
+def choose_meters(kind: str, names: Sequence[str], *, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the meters of a kind that were asked for, each once.
+
+    Raises:
+        InputError: one is not known.
+    """
+    for name in names:
+        if name not in known:
+            raise InputError(unknown(f"{kind} meter", name, known=known))
+    return tuple(dict.fromkeys(names))
 
 
 def _run_spec(

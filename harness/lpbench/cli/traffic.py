@@ -5,7 +5,16 @@ from typing import Annotated
 import typer
 
 from lpbench.bench.spec import RunSpec
-from lpbench.cli.options import Json, NoProgress, Output, Quiet, takes_run
+from lpbench.cli.options import (
+    Json,
+    NoProgress,
+    Output,
+    Quiet,
+    RequireCounters,
+    RequireEnergy,
+    choose_meters,
+    takes_run,
+)
 from lpbench.errors import InvalidMeasurementError
 
 
@@ -16,9 +25,15 @@ def traffic(
     ledger: Annotated[
         bool, typer.Option("--ledger", help="Print all bytes too: counted, modelled, measured.")
     ] = False,
-    require_counters: Annotated[
-        bool, typer.Option("--require-counters", help="Exit 77 unless DRAM bytes are measured.")
-    ] = False,
+    meter: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="cupti | gpm | ncu, repeatable: what measures DRAM bytes on a GPU.",
+            show_default="cupti, or gpm where it cannot",
+        ),
+    ] = None,
+    require_counters: RequireCounters = False,
+    require_energy: RequireEnergy = False,
     output: Output = None,
     json: Json = None,
     quiet: Quiet = False,
@@ -32,30 +47,40 @@ def traffic(
     interrupted.
     """
     from lpbench.analysis.checks import IMPOSSIBLE
-    from lpbench.bench.traffic import Counters, run_traffic
+    from lpbench.bench.dram import READINGS
+    from lpbench.bench.instruments import BY_WINDOW, COUNTER_METERS, gpu_counters
+    from lpbench.bench.instruments import require_energy as refuse_without_joules
+    from lpbench.bench.traffic import run_traffic
     from lpbench.cli.output import open_store, show_record
     from lpbench.cli.render import progress_bar
-    from lpbench.meters.catalogue import build_meter
-    from lpbench.meters.meter import Meter
     from lpbench.report.ledger import ledger_tables
+    from lpbench.report.measured import measured_notes, measured_table
     from lpbench.report.traffic import finding, notes, traffic_table
 
-    def find_counters(device: str) -> Meter | None:
-        kind, _, index = device.partition(":")
-        return build_meter("cupti", gpu=int(index or 0)) if kind == "cuda" else None
-
-    counters = Counters(find=find_counters, required=require_counters)
+    names = choose_meters("counter", meter or [], known=COUNTER_METERS)
     with progress_bar(shown=not (quiet or no_progress)) as progress:
-        record = run_traffic(spec, lambda: open_store(output, json), progress, counters)
-    tables = [traffic_table(record), *(ledger_tables(record) if ledger else ())]
-    show_record(record, tables, (finding(record), *notes(record)), json=json, quiet=quiet)
+        record = run_traffic(
+            spec,
+            lambda: open_store(output, json),
+            progress,
+            gpu_counters(names, required=require_counters),
+            require=refuse_without_joules if require_energy else lambda _: None,
+        )
+    tables = [
+        traffic_table(record),
+        *measured_table(record),
+        *(ledger_tables(record) if ledger else ()),
+    ]
+    said = (finding(record), *measured_notes(record), *notes(record))
+    show_record(record, tables, said, json=json, quiet=quiet)
     if record.audit is not None and not record.audit.is_sound:
         raise InvalidMeasurementError("the schedules did not compute the same; see the audit")
     for arm in record.arms:
         if any(one.code == IMPOSSIBLE for one in arm.warnings):
             raise InvalidMeasurementError(f"{arm.label}: bytes over time exceed the device's peak")
-        dram = arm.metrics["dram_bytes_read"]
-        if require_counters and dram.validity != "valid":
-            codes = ", ".join(dram.reasons)
-            msg = f"--require-counters: {arm.label} has no valid DRAM bytes ({codes})"
-            raise InvalidMeasurementError(msg)
+        for name in (names or BY_WINDOW[:1]) if require_counters else ():
+            void = [arm.metrics[one] for one in READINGS[name] if arm.metrics[one].reasons]
+            if void:
+                codes = ", ".join(dict.fromkeys(code for one in void for code in one.reasons))
+                msg = f"--require-counters: {arm.label} has no valid bytes by {name} ({codes})"
+                raise InvalidMeasurementError(msg)

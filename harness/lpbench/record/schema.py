@@ -71,6 +71,7 @@ class Window(_Part):
         name: what it is.
         pass_: which pass of the run it belongs to ("pass" in JSON).
         iterations: passes of the model in it.
+        start_ms: its first edge, from the start of the pass; null where that is not kept.
         duration_ms: between its edges.
         runs: how often the workload was run in it.
         block: which block of the campaign it belongs to, from 0; null outside of one.
@@ -80,6 +81,7 @@ class Window(_Part):
     name: str
     pass_: Annotated[str, Field(alias="pass")]
     iterations: int
+    start_ms: FiniteFloat | None = None
     duration_ms: FiniteFloat
     runs: int = 1
     block: int | None = None
@@ -229,7 +231,8 @@ class Record(_Part):
 
     Attributes:
         spec: what was run, and nothing of how it was measured: passes join by its hash.
-        protocol: how a measured pass was taken: windows, blocks, the meter and what it found.
+        protocol: how a measured pass was taken: windows, blocks, the meters and what they found.
+        windows: stretches that belong to no arm: without work, before and after.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -241,6 +244,7 @@ class Record(_Part):
     spec_hash: str
     environment: dict[str, JsonValue]
     protocol: dict[str, JsonValue] = {}
+    windows: tuple[Window, ...] = ()
     arms: tuple[Arm, ...] = ()
     audit: Audit | None = None
     comparison: tuple[Comparison, ...] = ()

@@ -4,7 +4,9 @@ Owns: the words and the rounding.
 Must not know: how a number was taken.
 """
 
-from lpbench.analysis.stats import median_interval
+import math
+
+from lpbench.analysis.stats import FEWEST, median_interval
 from lpbench.bench.joules import JOULES
 from lpbench.record.schema import Arm, Comparison, Reading, Record
 from lpbench.report.table import Table
@@ -79,7 +81,7 @@ def finding(record: Record) -> str:
         "; ".join(
             [
                 *(_against(one, noise) for one in _compared(record) if one.candidate not in again),
-                _noise(noise),
+                _noise(noise, record),
             ]
         )
         + f"; measured by {_source(record)}, idle power included."
@@ -109,16 +111,31 @@ def _widest(interval: tuple[float, float]) -> float:
     return max(abs(edge - 1) for edge in interval)
 
 
-def _noise(found: Comparison | None) -> str:
+def _noise(found: Comparison | None, record: Record) -> str:
+    """Return the minimum detectable effect, by the A/A arm, or what it would take to have one."""
     if found is None or found.ratio is None:
         return "the A/A arm has no valid block"
     if found.interval is None:
-        return f"A/A {found.ratio - 1:+.2%} ({', '.join(found.reasons)})"
+        seen = _widest((min(found.samples), max(found.samples)))
+        return (
+            f"no minimum detectable effect from {len(found.samples)} of the {FEWEST} blocks that "
+            f"an interval takes{_longer(found, record)}: the first schedule differed from itself "
+            f"(A/A) by up to {seen:.2%}"
+        )
     low, high = (edge - 1 for edge in found.interval)
     return (
-        f"the first schedule against itself (A/A) lies at {low:+.2%}..{high:+.2%}: effects below "
-        f"{_widest(found.interval):.2%} cannot be claimed here"
+        f"the first schedule against itself (A/A) lies at {low:+.2%}..{high:+.2%}: the minimum "
+        f"detectable effect is {_widest(found.interval):.2%}"
     )
+
+
+def _longer(found: Comparison, record: Record) -> str:
+    """Return the time budget that holds enough blocks, where a budget took them away."""
+    budget, block = record.protocol.get("budget"), record.protocol.get("block_took")
+    if not isinstance(budget, (int, float)) or not isinstance(block, (int, float)):
+        return ""
+    needed = math.ceil(budget + (FEWEST - len(found.samples)) * block)
+    return f" (--time-budget {needed} holds them)"
 
 
 def _source(record: Record) -> str:
