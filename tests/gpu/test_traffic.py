@@ -1,11 +1,14 @@
-"""`lpbench traffic --device cuda` as a user runs it."""
+"""`lpbench` on a GPU as a user runs it; what it leaves stands where the records go."""
 
+import json
 import uuid
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command import OK, record_of, run
+from lpbench.bench.diagnosis import Diagnosis
+from lpbench.meters.catalogue import probe_meter
+from tests.cli.command import INVALID, OK, record_of, run
 
 pytestmark = pytest.mark.gpu
 
@@ -36,3 +39,53 @@ def test_the_built_in_job_runs_on_the_gpu(results: Path) -> None:
     for mine, theirs in zip(record.arms, on_cpu.arms, strict=True):
         for name in EXACT:
             assert theirs.metrics[name].value == mine.metrics[name].value
+
+
+def test_doctor_finds_the_gpu(results: Path) -> None:
+    """Its device is listed, and the models have room there."""
+    path = results / f"doctor-{uuid.uuid4().hex[:8]}.json"
+    result = run("doctor", "--json", path)
+    assert OK == result.code, result.err
+    found = Diagnosis.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    assert "cuda:0" == found.machine.gpus[0].device
+    assert found.machine.driver
+
+
+@pytest.mark.parametrize("meter", ["cupti", "gpm", "ncu"])
+def test_bytes_are_measured_by_each_meter_that_is_there(results: Path, meter: str) -> None:
+    """Bytes of the device; the built-in model's layers are too small for those of the experts."""
+    if not probe_meter(meter).available:
+        pytest.skip(f"{meter} is not available here")
+    folder = results / f"traffic-{meter}-{uuid.uuid4().hex[:8]}"
+    result = run(
+        "traffic", "--device", "cuda", *SMALL, "--meter", meter, "--ledger", "--output", folder
+    )
+    assert OK == result.code, result.err
+    record = record_of((folder / "run.json").read_text(encoding="utf-8"))
+    name = {
+        "cupti": "dram_bytes_read",
+        "gpm": "dram_bytes_gpm",
+        "ncu": "expert_kernel_bytes_read",
+    }[meter]
+    for arm in record.arms:
+        assert arm.metrics[name].value, arm.metrics[name]
+        # Nothing measured may be below what the router says was read, were it not for the cache.
+        assert "impossible_bandwidth" not in arm.metrics[name].reasons
+
+
+def test_energy_is_measured(results: Path) -> None:
+    """One block within 150 s: joules of every window, or the codes that say why not."""
+    if not probe_meter("nvml").available:
+        pytest.skip("nvml is not available here")
+    folder = results / f"energy-{uuid.uuid4().hex[:8]}"
+    result = run(
+        *("energy", "--device", "cuda", "--no-progress", "--time-budget", "180"),
+        *("--output", folder),
+    )
+    assert result.code in (OK, INVALID), result.err
+    record = record_of((folder / "run.json").read_text(encoding="utf-8"))
+    assert "complete" == record.status
+    assert ["arm", "aa", "arm"] == [arm.role for arm in record.arms]
+    for arm in record.arms:
+        for window in arm.windows:
+            assert window.readings["total_gpu_energy_j"].value

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# The headline's joules, chunked against layered with an A/A arm: under 9 minutes.
+#     3-energy.sh DECODES [OPTION...]        DECODES: 0, 8, 32
+source "$(dirname "$0")/environment.sh"
+decodes=${1:?DECODES}
+shift
+step lpbench energy --model "$MODEL" --load-format dummy --device "$DEVICE" --no-progress \
+    --workload "decodes-$decodes" --time-budget 460 \
+    --output "$LPBENCH_RESULTS/energy-$MODEL-decodes-$decodes" "$@"
