@@ -20,7 +20,7 @@ from lpbench.record.schema import Record
 from lpbench.record.store import RunStore
 from lpbench.testing.clocks import VirtualClock
 from lpbench.testing.meters import FakeMeter
-from tests.bench.fakes import FakeEngine, Quiet
+from tests.bench.fakes import NEVER, FakeEngine, Quiet
 from tests.bench.tiny import tiny_spec
 
 PASS_S, WATTS = 0.01, 200.0
@@ -45,10 +45,14 @@ def energy_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     passes: list[float] = []
 
     class TimedEngine(FakeEngine):
+        speeds_up_at = slows_down_at = NEVER
+
         def execute(self, plan: IterationPlan) -> Execution:
+            done = super().execute(plan)
             passes.append(clock.now_ns() / 1e9)
-            clock.sleep(PASS_S)
-            return super().execute(plan)
+            quick, slow = self._passes > self.speeds_up_at, self._passes > self.slows_down_at
+            clock.sleep(PASS_S * (0.5 if quick else 2 if slow else 1))
+            return done
 
     def run(
         *,

@@ -14,6 +14,9 @@ from tests.cli.command import read_lines
 from tests.metered import PASS_S, WARM_UP_WINDOWS, WATTS, Job, energy_job
 
 TOKENS, OUTPUTS, REQUESTS = 3 * (20 + 5), 3 * 5, 3
+WARM_UP_PASSES = 12 + 22 * 5 + 16 * 7
+"""The rehearsal, and windows of 1.1 s of each arm's own runs."""
+
 WHOLE, LAYERED = 5, 7
 """Iterations: one prefill, or three, then each request decodes four tokens more."""
 
@@ -123,6 +126,28 @@ def test_a_budget_takes_blocks_away(job: Job) -> None:
     found = per_token(record)["layered:num_groups=3"]
     assert 3 == len(found.samples)
     assert (None, ("too_few_blocks",)) == (found.interval, found.reasons)
+
+
+def test_windows_stay_long_enough_where_runs_get_quicker(job: Job) -> None:
+    """A machine that is twice as fast after the warm-up: one block of short windows, no more."""
+    record = job(engine={"speeds_up_at": WARM_UP_PASSES})
+    windows = [one for arm in record.arms for one in arm.windows]
+    assert {0} == {one.block for one in windows if one.duration_ms < 1000}
+    runs = {block: {one.runs for one in windows if one.block == block} for block in (0, 1, 7)}
+    assert {0: {22}, 1: {44}, 7: {44}} == runs
+    assert 8 == record.protocol["blocks"]
+    # The same joules a token, whatever the number of runs in a window.
+    samples = record.arms[0].metrics["joules_per_total_token"].samples
+    assert pytest.approx([samples[0]] * 8) == samples
+
+
+def test_blocks_that_no_longer_fit_are_left_out(job: Job) -> None:
+    """A machine that is half as fast from the first block on keeps its budget nevertheless."""
+    campaign = Campaign(window=1, blocks=8, warm_up=0, idle=1, offset=0, budget=60)
+    record = job(campaign=campaign, engine={"slows_down_at": WARM_UP_PASSES})
+    last = record.windows[-1]
+    assert (last.start_ms or 0) + last.duration_ms <= 60_000
+    assert len({one.block for one in record.arms[0].windows}) == record.protocol["blocks"]
 
 
 def test_a_budget_bounds_the_warm_up_too(job: Job) -> None:

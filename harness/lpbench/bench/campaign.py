@@ -74,6 +74,10 @@ class Campaign:
         longer = LEAST_TICKS * tick
         return replace(self, window=max(self.window, longer), idle=max(self.idle, longer))
 
+    def has_room(self, *, spent: float, block: float) -> bool:
+        """Return whether a block of `block` seconds and the last idle window fit after `spent`."""
+        return self.budget is None or spent + block + self.idle <= self.budget
+
     def blocks_that_fit(self, *, spent: float, block: float) -> int:
         """Return the number of blocks of `block` seconds after `spent` ones, both idle windows in.
 

@@ -135,10 +135,8 @@ class _Run:
         self._script: Mapping[int, Sequence[int]] | None = None
         self._turns: list[Turn] = []
         self._idle: list[Measurement] = []
-        self._runs = 1
         self._num_windows = 0
         self._origin_ns = 0
-        self._blocks = 0
         self._took: dict[str, JsonValue] = {}
         self._began = False
 
@@ -151,9 +149,9 @@ class _Run:
         self._origin_ns = self._clock.now_ns()
         self._rehearse()
         self._warm_up()
-        self._plan_windows()
+        blocks = self._plan_blocks()
         self._wait_idle()
-        self._measure()
+        self._measure(blocks)
         self._wait_idle()
         record = self._record(status="complete")
         self._store.write(record)
@@ -233,41 +231,52 @@ class _Run:
         if tick is not None and tick.value is not None:
             self._campaign = campaign.for_ticks(tick.value)
 
+    def _runs(self) -> int:
+        """Return how often the workload is repeated in a window: by the quickest run so far."""
+        return self._campaign.repeats(min(turn.seconds for turn in self._turns))
+
     def _block_s(self) -> float:
         """Return about how long a block takes."""
-        runs = self._campaign.repeats(min(turn.seconds for turn in self._turns))
-        order = block_order(self._turns)
+        runs, order = self._runs(), block_order(self._turns)
         return sum(turn.seconds * runs + self._campaign.offset for turn in order)
 
-    def _plan_windows(self) -> None:
-        """Fix how often the workload runs in a window and how many blocks there are.
+    def _plan_blocks(self) -> int:
+        """Return how many blocks there are time for.
 
         Raises:
-            InputError: the time budget holds no block after all.
+            InputError: the time budget holds none after all.
         """
-        self._runs = self._campaign.repeats(min(turn.seconds for turn in self._turns))
-        block = self._block_s()
-        self._blocks = self._campaign.blocks_that_fit(spent=self._spent(), block=block)
-        self._took |= {"blocks": self._blocks, "block_took": block, "runs": self._runs}
+        return self._campaign.blocks_that_fit(spent=self._spent(), block=self._block_s())
 
-    def _measure(self) -> None:
-        """Run the blocks: every arm twice in each, forwards and back."""
-        order = block_order(self._turns)
-        self._listener.stage("measure", self._blocks * len(order))
-        for at in range(self._blocks):
+    def _measure(self, blocks: int) -> None:
+        """Run the blocks: every arm twice in each, forwards and back.
+
+        All windows of a block hold the same work. Should runs get quicker, later blocks hold more
+        of them; should they get slower, blocks that no longer fit the budget are left out.
+        """
+        order, block = block_order(self._turns), 0.0
+        self._listener.stage("measure", blocks * len(order))
+        for at in range(blocks):
+            began = self._spent()
+            if not self._campaign.has_room(spent=began, block=block):
+                break
+            runs = self._runs()
             for turn in order:
-                found, _ = self._window(turn, self._runs)
+                found, seconds = self._window(turn, runs)
+                turn.seconds = min(turn.seconds, seconds)
                 turn.windows.append(
                     Metered(
                         block=at,
-                        runs=self._runs,
-                        iterations=self._runs * turn.iterations,
+                        runs=runs,
+                        iterations=runs * turn.iterations,
                         start_ms=self._start_ms(found),
                         found=found,
                     )
                 )
                 self._keep(found, arm=turn.label, block=at)
                 self._listener.advance(1)
+            block = self._spent() - began
+            self._took |= {"blocks": at + 1, "block_took": block}
 
     def _start_ms(self, found: Measurement) -> float:
         return (found.start_ns - self._origin_ns) / 1e6

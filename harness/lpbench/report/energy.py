@@ -147,10 +147,12 @@ def notes(record: Record) -> tuple[str, ...]:
     first = record.arms[0]
     blocks = len({one.block for one in first.windows})
     seconds = min(one.duration_ms for arm in record.arms for one in arm.windows) / 1e3
+    runs = sorted({one.runs for one in first.windows})
+    each = str(runs[0]) if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
     said = (
         f"{blocks} block{'s' * (blocks != 1)}, every arm twice in each, forwards and back; windows "
-        f"of {seconds:.1f} s at least, {first.windows[0].runs} runs each. Medians over blocks; "
-        "below them where the median lies, 95 % at least. All in one process."
+        f"of {seconds:.1f} s at least, {each} runs each. Medians over blocks; below them where the "
+        "median lies, 95 % at least. All in one process."
     )
     seen = dict.fromkeys(one.message for arm in record.arms for one in arm.warnings)
     return (said, *(f"Warning: {message}" for message in seen))
