@@ -43,10 +43,12 @@ def energy(
 ) -> None:
     """Measure the joules per token of the schedules on one workload.
 
-    Every schedule runs in windows of the same work, 10 s or longer, in 8 blocks forwards and back;
-    the first one also runs against itself (A/A), which shows the noise.
-    Exit codes: 0 ok, 1 the run failed, 2 bad input, 5 no valid windows, 77 no joule meter or no
-    device, 130 interrupted.
+    Every schedule runs in windows of the same work, 10 s or longer, in 8
+    blocks forwards and back; the first one also runs against itself (A/A),
+    which shows the noise.
+
+    Exit codes: 0 ok, 1 the run failed, 2 bad input, 5 no valid windows, 77 no
+    joule meter or no device, 130 interrupted.
     """
     from lpbench.bench.energy import run_energy
     from lpbench.bench.instruments import JOULE_METERS, joule_meter

@@ -41,10 +41,12 @@ def traffic(
 ) -> None:
     """Run the schedules on one workload and count what they read of the expert weights.
 
-    Without options: a small built-in MoE on a built-in workload, chunked against layered prefill.
-    Exit codes: 0 ok, 1 the run failed, 2 bad input, 5 the schedules computed different things, or
-    what was measured is impossible or void, 77 a device or counters asked for are absent, 130
-    interrupted.
+    Without options: a small built-in MoE on a built-in workload, chunked
+    against layered prefill. On a GPU its DRAM bytes are measured besides.
+
+    Exit codes: 0 ok, 1 the run failed, 2 bad input, 5 the schedules computed
+    different things or what was measured is impossible or void, 77 a device or
+    meter asked for is absent, 130 interrupted.
     """
     from lpbench.analysis.checks import IMPOSSIBLE
     from lpbench.bench.dram import READINGS
