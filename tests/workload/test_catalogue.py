@@ -61,3 +61,14 @@ def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
     """The system's own refusal of a path does not reach the user."""
     with pytest.raises(InputError, match="unknown workload"):
         find_workload(name)
+
+
+@pytest.mark.parametrize("decodes", [0, 8, 32])
+def test_the_headline_cells(decodes: int) -> None:
+    """A prompt of 8192 tokens meets decodes at context 2048 that outlast its slices: 18 beside 32."""
+    *decoding, prompt = find_workload(f"decodes-{decodes}").lines
+    assert (8192, 1, 0) == (prompt.prompt, prompt.output_tokens, prompt.context_tokens)
+    assert decodes == len(decoding)
+    for line in decoding:
+        assert (2048, 1) == (line.context_tokens, line.prompt)
+        assert line.output_tokens > (prompt.arrival_iteration or 0) + 18
