@@ -96,6 +96,15 @@ def test_pages_that_nobody_ever_takes_need_no_memory() -> None:
     assert 10**9 == planned(asked, just_enough(50)).num_kv_pages
 
 
+def test_scores_beside_sinks_are_planned() -> None:
+    """Heads with sinks hold 18 bytes for each of 128 queries and every key: 16 x 5 of them."""
+    shape, _ = find_shape("gpt-oss-20b")
+    needs = replace(NEEDS, most_rows=300)
+    memory = plan_memory(shape, needs, dtype="bfloat16", available=10**12)
+    rows = 300 * (12 * shape.hidden_size + shape.top_k * 8 * shape.expert_size) * 2
+    assert rows + shape.num_heads * 128 * 80 * 18 == memory.rows
+
+
 def test_slabs_that_are_held_whole_need_their_memory() -> None:
     """A pool of 5 pages is no use where the slabs of those in flight take 30."""
     held = replace(NEEDS, num_kv_pages=5, held_pages=30)

@@ -65,7 +65,7 @@ def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("decodes", [0, 8, 32])
 def test_the_headline_cells(decodes: int) -> None:
-    """A prompt of 8192 tokens meets decodes at context 2048 that outlast its slices: 18 beside 32."""
+    """A prompt of 8192 tokens meets decodes at context 2048, which outlast its 18 slices."""
     *decoding, prompt = find_workload(f"decodes-{decodes}").lines
     assert (8192, 1, 0) == (prompt.prompt, prompt.output_tokens, prompt.context_tokens)
     assert decodes == len(decoding)

@@ -22,6 +22,11 @@ PAIR_VALUES = {"qwen3_moe": 3, "gpt_oss": 8}
 which the clamped one has more."""
 
 
+SCORE_ROWS, SCORE_BYTES = 128, 18
+"""Query rows whose attention scores stand in memory at a time where heads have sinks, and bytes of
+a score meanwhile: scores, mask, what the sink is put beside, and probabilities, in float32."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """Bytes a run needs, by what for.
@@ -107,7 +112,7 @@ def plan_memory(
         weights=shape.weight_bytes(size),
         page=PAGE_TOKENS * shape.kv_bytes_per_token(size),
         num_kv_pages=0,
-        rows=needs.most_rows * row * size,
+        rows=needs.most_rows * row * size + _score_bytes(shape, needs),
         draws=needs.draws,
     )
     pages = needs.num_kv_pages
@@ -126,3 +131,11 @@ def plan_memory(
         )
         raise InputError(msg)
     return memory
+
+
+def _score_bytes(shape: ModelShape, needs: Needs) -> int:
+    """Return what the scores of the longest request take; without sinks they are never whole."""
+    if not shape.has_sinks:
+        return 0
+    keys = needs.least_pages * PAGE_TOKENS
+    return shape.num_heads * min(SCORE_ROWS, needs.most_rows) * keys * SCORE_BYTES
