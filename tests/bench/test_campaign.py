@@ -38,9 +38,16 @@ def test_a_budget_that_holds_no_block_after_all_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "expected"), [(None, 300), (10_000, 300), (200, 110), (100, 30)]
+    ("budget", "expected"), [(None, 300), (10_000, 300), (500, 110), (100, 30)]
 )
-def test_a_warm_up_leaves_room_for_a_block(budget: float | None, expected: float) -> None:
-    """Of 200 s, 10 are spent, 20 go to the idle windows and 60 to a block; 30 s are the least."""
+def test_a_warm_up_leaves_room_for_an_interval(budget: float | None, expected: float) -> None:
+    """Of 500 s, 10 are spent, 20 go to the idle windows and 360 to six blocks; 30 are the least."""
     campaign = Campaign(budget=budget, warm_up=30, warm_up_most=300, idle=10)
     assert expected == campaign.warm_up_most_of(spent=10, block=60)
+
+
+@pytest.mark.parametrize("budget", [float("nan"), float("inf")])
+def test_a_budget_is_a_number_of_seconds(budget: float) -> None:
+    """No limit is said by leaving it out."""
+    with pytest.raises(InputError, match=f"--time-budget {budget} is no number of seconds"):
+        Campaign(budget=budget).refuse(3)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from pydantic import JsonValue
 
 from lpbench.bench import dram, traffic
 from lpbench.bench.campaign import Campaign
@@ -22,7 +23,7 @@ from lpbench.meters.cupti.fault import SamplerError
 from lpbench.meters.meter import Capability, Measurement
 from lpbench.plan.iteration import IterationPlan
 from lpbench.record.schema import Reading, Record
-from lpbench.record.store import RunStore
+from lpbench.record.store import RunStore, read_record
 from lpbench.testing.meters import FakeMeter
 from tests.arms import single_thread
 from tests.bench.fakes import Quiet
@@ -43,6 +44,7 @@ class EngineMeter:
         """Read what `engine` has counted; `reads` are the readings it gives."""
         self.name = name
         self.available = True
+        self.facts: dict[str, JsonValue] = {"chip": "none"}
         self.windows = 0
         self.closed = 0
         self._engine = engine
@@ -52,7 +54,7 @@ class EngineMeter:
     def probe(self) -> Capability:
         """Return whether it is there."""
         if self.available:
-            return Capability(meter=self.name, available=True, facts={"chip": "none"})
+            return Capability(meter=self.name, available=True, facts=self.facts)
         return Capability(
             meter=self.name,
             available=False,
@@ -96,11 +98,15 @@ class Guests:
         self.looks = 0
         self.comes_at = 10**6
         self.closed = 0
+        self.most: int | None = 1
+
+        self.leaves_at = 10**6
 
     def look(self) -> Sequence[str]:
         """Return whether somebody is there."""
         self.looks += 1
-        return ("foreign_process",) if self.looks > self.comes_at else ()
+        is_there = self.comes_at < self.looks <= self.leaves_at
+        return ("foreign_process",) if is_there else ()
 
     def close(self) -> None:
         """Take note of it."""
@@ -110,8 +116,9 @@ class Guests:
 class Bench:
     """The meters of a device that is no CPU, as far as the run knows."""
 
-    def __init__(self) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
         """Have all instruments there."""
+        self._patch = patch
         self.engine = [0]
         self.cupti = EngineMeter(
             "cupti", self.engine, reads=("dram_bytes_read", "dram_bytes_written")
@@ -119,6 +126,10 @@ class Bench:
         self.gpm = EngineMeter("gpm", self.engine, reads=("dram_bytes_gpm",))
         self.ncu = EngineMeter("ncu", self.engine, reads=())
         self.guests = Guests()
+
+    def beyond_cache(self) -> None:
+        """Have the layers' weights be far more than the cache."""
+        self._patch.setattr("lpbench.bench.counters.cached", lambda readings, **_: readings)
 
     def counters(self, *names: str, required: bool = False) -> Counters:
         """Return them as the job takes them."""
@@ -135,7 +146,7 @@ class Bench:
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """Return the meters, fed by the engine, which computes on the CPU and says it does not."""
-    found = Bench()
+    found = Bench(monkeypatch)
     execute = TorchExecutor.execute
 
     def metered(self: TorchExecutor, plan: IterationPlan) -> Execution:
@@ -229,7 +240,7 @@ def test_gpm_serves_where_cupti_may_not(tmp_path: Path, bench: Bench) -> None:
 
 
 def test_meters_that_are_named_all_measure(tmp_path: Path, bench: Bench) -> None:
-    """Each in windows of its own; the experts' bytes are the first one's."""
+    """One after the other, in windows of its own; the experts' bytes are the first one's."""
     record = run(tmp_path, bench.counters("gpm", "cupti"))
     assert [24, 24] == [bench.gpm.windows, bench.cupti.windows]
     for arm in record.arms:
@@ -253,6 +264,62 @@ def test_a_guest_voids_the_windows_it_was_there_in(tmp_path: Path, bench: Bench)
     )
     assert 2 == len(first.metrics["expert_bytes_measured"].samples)
     assert ("foreign_process",) == second.metrics["dram_bytes_read"].reasons
+    for arm in (first, second):
+        assert "void_windows" in [one.code for one in arm.warnings]
+
+
+def test_arms_are_compared_by_one_instrument(tmp_path: Path, bench: Bench) -> None:
+    """Void in one arm, the first meter gives way in both: no ratio mixes instruments."""
+    bench.guests.comes_at = 2 * 12  # somebody is there in the second arm's windows of cupti
+    bench.guests.leaves_at = 2 * 24
+    bench.beyond_cache()
+    record = run(tmp_path, bench.counters("cupti", "gpm"))
+    assert [True, False] == [
+        "valid" == arm.metrics["dram_bytes_read"].validity for arm in record.arms
+    ]
+    for arm in record.arms:
+        experts = arm.metrics["expert_bytes_measured"]
+        assert ("gpm", "valid") == (experts.source, experts.validity)
+    # The ledger's bytes are of the best instrument of its arm.
+    sources = [arm.ledger.dram_bytes.source for arm in record.arms if arm.ledger.dram_bytes]
+    assert ["cupti", "gpm"] == sources
+
+
+@pytest.mark.parametrize(
+    ("most", "context", "expected"), [(1, "none", 0), (2, "none", 1), (2, "own", 0), (3, "own", 1)]
+)
+def test_others_on_the_gpu_throughout_are_told(
+    tmp_path: Path, bench: Bench, *, most: int, context: str, expected: int
+) -> None:
+    """They void no window, but the bytes are theirs too; the sampler's own context is ours."""
+    bench.guests.most = most
+    bench.cupti.facts = {"context": context}
+    for arm in run(tmp_path, bench.counters()).arms:
+        said = [one.message for one in arm.warnings if one.code == "shared_gpu"]
+        assert expected == len(said)
+        assert not said or said[0].startswith("1 other process on the GPU throughout")
+
+
+def test_an_interrupted_pass_keeps_its_windows(
+    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the sixth window: five are in the record, with the bytes that were counted."""
+    stop = bench.cupti.stop
+
+    def interrupted() -> Measurement:
+        if bench.cupti.windows == 5:
+            raise KeyboardInterrupt
+        return stop()
+
+    monkeypatch.setattr(bench.cupti, "stop", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, bench.counters(), RunStore(output=tmp_path / "run", json=None))
+    record = read_record(tmp_path / "run")
+    assert ("failed", "interrupted") == (record.status, record.failure)
+    first, second = record.arms
+    assert (1 + 5, 1) == (len(first.windows), len(second.windows))
+    assert ("not_measured",) == first.metrics["dram_bytes_read"].reasons
+    assert "valid" == second.metrics["expert_bytes"].validity
 
 
 def test_counters_that_are_denied_are_absent_with_the_code(tmp_path: Path, bench: Bench) -> None:
@@ -287,6 +354,8 @@ def test_a_cpu_has_no_counters(
     for arm in run(tmp_path, bench.counters("gpm")).arms:
         for name in ("dram_bytes_read", "dram_bytes_gpm", "expert_bytes_measured"):
             assert ("no_device",) == arm.metrics[name].reasons
+        (said,) = [one.message for one in arm.warnings if one.code == "no_counters"]
+        assert "no DRAM bytes by gpm: no DRAM counters are read on cpu; fix: --device cuda" == said
 
 
 def test_counters_that_are_lost_in_the_pass_cost_their_bytes_alone(
@@ -302,6 +371,8 @@ def test_counters_that_are_lost_in_the_pass_cost_their_bytes_alone(
     assert ("complete", True) == (record.status, record.audit is not None)
     for arm in record.arms:
         assert ("hardware_busy",) == arm.metrics["dram_bytes_read"].reasons
+        (said,) = [one.message for one in arm.warnings if one.code == "no_counters"]
+        assert "no DRAM bytes by cupti: cupti: another profiler has the counters" in said
         assert "valid" == arm.metrics["expert_bytes"].validity
 
 

@@ -6,12 +6,22 @@ costs 77 bytes to begin, and 3 bytes a second run on all the time.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
-from lpbench.bench.dram import Control, cached, measure_dram, unmeasured_dram
+from lpbench.bench.dram import (
+    Alone,
+    Company,
+    Control,
+    all_dram,
+    cached,
+    measure_dram,
+    unmeasured_dram,
+    window_cautions,
+)
 from lpbench.meters.meter import Capability, Measurement
-from lpbench.record.schema import Reading
+from lpbench.record.schema import Reading, Window
 from lpbench.shape.device import Device, find_device
 from lpbench.testing.clocks import VirtualClock
 
@@ -25,9 +35,15 @@ class Dram:
     name = "dram"
 
     def __init__(
-        self, clock: VirtualClock, void: Sequence[int] = (), *, uncertainty: float = 4
+        self,
+        clock: VirtualClock,
+        void: Sequence[int] = (),
+        *,
+        uncertainty: float = 4,
+        lost: Sequence[int] = (),
     ) -> None:
-        """Count from zero."""
+        """Count from zero; windows named in `lost` end without a number."""
+        self._lost = frozenset(lost)
         self._clock = clock
         self._uncertainty = uncertainty
         self._void = frozenset(void)
@@ -65,6 +81,9 @@ class Dram:
             )
             for name, value in found.items()
         }
+        if self.windows - 1 in self._lost:
+            absent = {"value": None, "validity": "absent", "reasons": ("sampler_died",)}
+            readings = {name: one.model_copy(update=absent) for name, one in readings.items()}
         return Measurement(start_ns=self._start, stop_ns=stop, readings=readings)
 
 
@@ -80,19 +99,34 @@ def worker(meter: Dram, clock: VirtualClock, experts: int) -> Callable[[int], No
     return run
 
 
-def measure(*, void: Sequence[int] = (), device: Device | None = None) -> dict[str, Reading]:
-    """Return the readings of a whole pass."""
-    clock = VirtualClock()
-    meter = Dram(clock, void)
-    control = Control(run=worker(meter, clock, PINNED), expert_bytes=PINNED)
-    found = measure_dram(
-        worker(meter, clock, EXPERTS),
-        control,
+def windows_of(
+    meter: Dram,
+    clock: VirtualClock,
+    *,
+    experts: int = EXPERTS,
+    device: Device | None = None,
+    company: Company | None = None,
+) -> tuple[dict[str, Reading], list[Window]]:
+    """Return the readings of a pass, and its windows."""
+    kept: list[Window] = []
+    readings = measure_dram(
+        worker(meter, clock, experts),
+        Control(run=worker(meter, clock, PINNED), expert_bytes=PINNED),
         meter,
         seconds=RUN_S,
         iterations=7,
         device=device,
+        company=company or Alone(),
+        keep=lambda window, _: kept.append(window),
     )
+    return readings, kept
+
+
+def measure(*, void: Sequence[int] = (), device: Device | None = None) -> dict[str, Reading]:
+    """Return the readings of a whole pass; its windows are what they should be."""
+    clock = VirtualClock()
+    meter = Dram(clock, void)
+    found, windows = windows_of(meter, clock, device=device)
     assert [5, 10] * 6 == meter.runs
     expected = [
         (name, block, runs, 7 * runs)
@@ -100,14 +134,13 @@ def measure(*, void: Sequence[int] = (), device: Device | None = None) -> dict[s
         for name in ("measured", "control")
         for runs in (5, 10)
     ]
-    kept = [(one.name, one.block, one.runs, one.iterations) for one in found.windows]
-    assert expected == kept
-    marked = [one.readings["dram_bytes_read"].validity != "valid" for one in found.windows]
+    assert expected == [(one.name, one.block, one.runs, one.iterations) for one in windows]
+    marked = [one.readings["dram_bytes_read"].validity != "valid" for one in windows]
     fast = {0, 1, 4, 5, 8, 9} if device is not None else set()
     assert [at in void or at in fast for at in range(12)] == marked
-    codes = [one.code for one in found.cautions("an arm")]
+    codes = [one.code for one in window_cautions(windows, label="an arm")]
     assert (["void_windows"] * any(marked) + ["impossible_bandwidth"] * bool(fast)) == codes
-    return dict(found.readings)
+    return found
 
 
 def test_constants_cancel_and_the_experts_are_left() -> None:
@@ -149,38 +182,76 @@ def test_expert_bytes_below_their_noise_are_none(uncertainty: float, expected: s
     All that a run reads stands out: 520 bytes.
     """
     clock = VirtualClock()
-    meter = Dram(clock, uncertainty=uncertainty)
-    control = Control(run=worker(meter, clock, PINNED), expert_bytes=PINNED)
-    run = worker(meter, clock, PINNED + 20)
-    measured = measure_dram(run, control, meter, seconds=RUN_S, iterations=7, device=None)
-    assert "valid" == measured.readings["dram_bytes_read"].validity
-    assert expected == measured.readings["expert_bytes_measured"].validity
+    found, _ = windows_of(Dram(clock, uncertainty=uncertainty), clock, experts=PINNED + 20)
+    assert "valid" == found["dram_bytes_read"].validity
+    assert expected == found["expert_bytes_measured"].validity
 
 
 def test_a_run_that_reads_less_than_its_control_is_noise() -> None:
     """Each reads the pinned experts at least: what is below them was not resolved."""
     clock = VirtualClock()
-    meter = Dram(clock)
-    control = Control(run=worker(meter, clock, PINNED), expert_bytes=PINNED)
-    run = worker(meter, clock, PINNED - 20)
-    measured = measure_dram(run, control, meter, seconds=RUN_S, iterations=7, device=None)
-    found = measured.readings["expert_bytes_measured"]
-    assert pytest.approx(80) == found.value
-    assert ("not_resolved",) == found.reasons
+    found, _ = windows_of(Dram(clock), clock, experts=PINNED - 20)
+    experts = found["expert_bytes_measured"]
+    assert pytest.approx(80) == experts.value
+    assert ("not_resolved",) == experts.reasons
 
 
 def test_void_windows_are_told() -> None:
     """How many of how many, and why."""
     clock = VirtualClock()
-    meter = Dram(clock, (0, 4))
-    control = Control(run=worker(meter, clock, PINNED), expert_bytes=PINNED)
-    run = worker(meter, clock, EXPERTS)
-    measured = measure_dram(run, control, meter, seconds=RUN_S, iterations=7, device=None)
-    (said,) = measured.cautions("chunked")
+    _, windows = windows_of(Dram(clock, (0, 4)), clock)
+    (said,) = window_cautions(windows, label="chunked")
     assert ("void_windows", "chunked: 2 of 12 counter windows are void (overflow)") == (
         said.code,
         said.message,
     )
+
+
+def test_a_meter_that_failed_starts_with_company_of_its_own() -> None:
+    """A sampler that was started anew is another process: it belongs from then on."""
+
+    class Watch(Alone):
+        closed = 0
+
+        def close(self) -> None:
+            self.closed += 1
+
+    clock, watch = VirtualClock(), Watch()
+    _, windows = windows_of(Dram(clock, lost=(3,)), clock, company=watch)
+    assert 1 == watch.closed
+    assert ("sampler_died",) == windows[3].readings["dram_bytes_read"].reasons
+
+
+def reading(validity: str, value: float | None, *, source: str) -> Reading:
+    """Return a reading of the device's bytes."""
+    return Reading(
+        value=value,
+        unit="B",
+        method="measured",
+        source=source,
+        validity=cast("Any", validity),
+        reasons=() if validity == "valid" else ("a_reason",),
+        pass_="",
+    )
+
+
+@pytest.mark.parametrize(
+    ("cupti", "gpm", "expected"),
+    [
+        (("valid", 5), ("valid", 12), 10),
+        (("invalid", 5), ("valid", 12), 12),
+        (("invalid", 5), ("invalid", 12), 10),
+        (("absent", None), ("invalid", 12), 12),
+        (("absent", None), ("absent", None), None),
+    ],
+)
+def test_all_bytes_are_those_of_the_best_instrument(
+    cupti: tuple[str, float | None], gpm: tuple[str, float | None], expected: float | None
+) -> None:
+    """A valid figure comes before one that is not; of equal ones the one that tells more."""
+    both = dict.fromkeys(("dram_bytes_read", "dram_bytes_written"), reading(*cupti, source="c"))
+    found = all_dram({**both, "dram_bytes_gpm": reading(*gpm, source="g")})
+    assert expected == found.value
 
 
 def test_bytes_above_the_peak_are_impossible() -> None:

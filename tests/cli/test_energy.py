@@ -50,7 +50,7 @@ main()
         (("--meter", "nvlm"), "did you mean 'nvml'?"),
         (("--meter", "cupti"), "known: nvml, rapl"),
         (("--meter", "nvml", "--meter", "rapl"), "--meter nvml and rapl"),
-        (("--time-budget", "30"), "take 117 s at least"),
+        (("--time-budget", "30"), "take 114 s at least"),
         (("--time-budget", "nan"), "--time-budget nan"),
         (("--schedule", "chunkd"), "did you mean 'chunked'?"),
     ],

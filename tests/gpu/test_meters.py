@@ -118,7 +118,7 @@ def test_a_known_copy_has_its_bytes(
     settle: Callable[..., None],
     record_property: Callable[[str, object], None],
 ) -> None:
-    """4 GiB are read and 4 GiB written a copy, within 2 %; GPM beside it is settled, not held."""
+    """4 GiB are read and 4 GiB written a copy, within 2 %."""
     work = copying(buffers)
     read, windows = one_of(meter, work, "dram_bytes_read")
     written, others = one_of(meter, work, "dram_bytes_written")
@@ -187,7 +187,10 @@ def test_gpm_sees_a_known_copy(
 def test_clocks_and_company_while_sampling(
     meter: Meter, buffers: tuple[torch.Tensor, torch.Tensor], settle: Callable[..., None]
 ) -> None:
-    """What PM sampling does to the clocks is settled; the sampler itself is no foreign process."""
+    """What PM sampling does to the clocks, and whether NVML sees its process, is settled.
+
+    Whichever: once the meter is open, its sampler is no foreign process any more.
+    """
     import pynvml  # type: ignore[import-untyped]
 
     pynvml.nvmlInit()
@@ -199,15 +202,27 @@ def test_clocks_and_company_while_sampling(
         return [pynvml.nvmlDeviceGetClockInfo(handle, kind) for kind in (1, 2)]
 
     before = clocks()
+    company.look()
+    alone = company.most
+    company.close()
     meter.start()
     first = company.look()
     during = clocks()
     found = meter.stop()
-    last = company.look()
+    last, sampling = company.look(), company.most
     meter.close()
     after = clocks()
     pynvml.nvmlShutdown()
-    settle("clocks", before=before, during=during, after=after, windows=as_json([found]))
+    settle(
+        "clocks",
+        before=before,
+        during=during,
+        after=after,
+        processes_alone=alone,
+        processes_sampling=sampling,
+        facts=dict(meter.probe().facts),
+        windows=as_json([found]),
+    )
     assert ((), ()) == (first, last)
     company.close()
 

@@ -134,6 +134,23 @@ def test_a_failed_run_is_one_line(
         ncu.profile(("true",), within="moe")
 
 
+def test_a_command_that_does_not_end_is_ended_with_all_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ncu, and the program that it runs, which would keep a model in memory."""
+    child = f"import os; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))"
+    (tmp_path / "ncu").write_text(
+        f"#!{sys.executable}\nimport subprocess, sys\n"
+        f"subprocess.run([sys.executable, '-c', {child!r} + '; import time; time.sleep(600)'])\n"
+    )
+    (tmp_path / "ncu").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(RunError, match="ncu did not end within 1 s"):
+        ncu.profile(("true",), within="moe", timeout_s=1)
+    process = Path("/proc", (tmp_path / "pid").read_text())
+    assert not process.exists() or "Z" == (process / "stat").read_text().split()[2]
+
+
 def test_a_probe_tells_the_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it is on PATH."""
     install(tmp_path, monkeypatch)

@@ -66,7 +66,7 @@ class ArmLog:
         self._modelled = 0.0
         self._passes = PassBytes()
         self._impossible = 0
-        self._device_ns: int | None = 0
+        self._device_ns: int | None = None
         self._span_ns = (0, 0)
         self._arrived: dict[int, Step] = {}
         self._scheduled: dict[int, Step] = {}
@@ -110,9 +110,8 @@ class ArmLog:
             duration_ms=(step.stop_ns - step.start_ns) / 1e6,
             device=self._device,
         )
-        device_ns = step.execution.device_ns
-        known = self._device_ns is not None and device_ns is not None
-        self._device_ns = (self._device_ns or 0) + (device_ns or 0) if known else None
+        if step.execution.device_ns is not None:
+            self._device_ns = (self._device_ns or 0) + step.execution.device_ns
         self._stamp(step)
         return self._line(step, count, tiles)
 

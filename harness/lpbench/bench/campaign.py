@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from lpbench.analysis.stats import FEWEST
 from lpbench.errors import InputError
 
 Arm = TypeVar("Arm")
@@ -16,8 +17,8 @@ Arm = TypeVar("Arm")
 LEAST_TICKS = 30
 """A window holds so many ticks of the meter's counter at least, that its edges weigh little."""
 
-LONGER = 1.1
-"""A window is planned this much longer than it must be: runs get faster as a machine warms up."""
+LONGER = 1.05
+"""A window is planned this much longer than it must be: runs may get faster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,10 @@ class Campaign:
         """
         least = self.warm_up + 2 * self.idle
         least += 2 * num_arms * (self.window * LONGER + self.offset)
-        if self.budget is not None and not least <= self.budget < math.inf:
+        if self.budget is not None and not math.isfinite(self.budget):
+            msg = f"--time-budget {self.budget} is no number of seconds; leave it out for 8 blocks"
+            raise InputError(msg)
+        if self.budget is not None and self.budget < least:
             msg = (
                 f"--time-budget {self.budget:g} s holds no block: warm-up, idle windows and "
                 f"2 x {num_arms} windows of {self.window:g} s take {math.ceil(least)} s at least"
@@ -63,10 +67,13 @@ class Campaign:
         return max(1, math.ceil(self.window * LONGER / seconds))
 
     def warm_up_most_of(self, *, spent: float, block: float) -> float:
-        """Return how long to warm up at most, that a block of `block` seconds still fits."""
+        """Return how long to warm up at most, blocks taking `block` seconds.
+
+        Blocks enough for an interval come before a temperature that is flat.
+        """
         if self.budget is None:
             return self.warm_up_most
-        left = self.budget - spent - 2 * self.idle - block
+        left = self.budget - spent - 2 * self.idle - min(FEWEST, self.blocks) * block
         return min(self.warm_up_most, max(self.warm_up, left))
 
     def for_ticks(self, tick: float) -> "Campaign":

@@ -1,38 +1,55 @@
 """The counter pass: every arm again, its DRAM bytes measured by the instruments there are.
 
-Owns: the pass over an arm, what becomes of an instrument that fails in it.
+Owns: the pass over arms and instruments, what becomes of an instrument that fails in it, which
+instrument's expert bytes are the run's.
 Must not know: which instruments there are, how bytes of a run follow from windows.
 """
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from lpbench.bench.arm import ArmLog
 from lpbench.bench.dram import (
+    BY_NCU,
     EXPERTS,
-    NOT_MEASURED,
+    WINDOWS,
     Control,
-    Measured,
     cached,
     measure_dram,
     unmeasured_dram,
+    window_cautions,
 )
 from lpbench.bench.engine import Engine
 from lpbench.bench.experiment import ArmSpec, Experiment
-from lpbench.bench.instruments import Instruments
+from lpbench.bench.instruments import Instruments, no_counters
+from lpbench.bench.listener import Listener
 from lpbench.bench.loop import run_arm
+from lpbench.bench.profiled import measure_kernels
 from lpbench.bench.series import keep_series
-from lpbench.errors import UnavailableError
+from lpbench.bench.spec import RunSpec
+from lpbench.errors import RunError, UnavailableError
 from lpbench.meters.meter import Measurement, Meter
-from lpbench.record.schema import Reading, Window
+from lpbench.record.schema import Arm, Caution, Reading, Window
 from lpbench.record.store import RunStore
-from lpbench.shape.device import Device
 from lpbench.shape.model import DTYPE_BYTES
 
 
+@dataclass(slots=True, kw_only=True)
+class _Found:
+    """What the pass has of one arm so far: bytes, expert bytes by meter, windows, doubts."""
+
+    arm: ArmSpec
+    log: ArmLog
+    readings: dict[str, Reading]
+    experts: dict[str, Reading] = field(default_factory=dict)
+    windows: list[Window] = field(default_factory=list)
+    cautions: list[Caution] = field(default_factory=list)
+
+
 class CounterPass:
-    """The pass over one run's arms."""
+    """The pass over one run's arms, instrument by instrument."""
 
     def __init__(
         self,
@@ -41,8 +58,9 @@ class CounterPass:
         instruments: Instruments,
         *,
         store: RunStore,
-        device: Device | None,
-        told: Callable[[], None],
+        listener: Listener,
+        logs: Sequence[ArmLog],
+        script: Mapping[int, Sequence[int]],
     ) -> None:
         """Measure nothing yet.
 
@@ -51,84 +69,145 @@ class CounterPass:
             engine: loaded.
             instruments: what measures.
             store: where raw samples go.
-            device: what the arms run on, None for an unknown one.
-            told: called after each window.
+            listener: hears how far the pass is.
+            logs: of the arms in the counting pass.
+            script: the tokens that every arm is fed.
         """
         self._experiment = experiment
         self._engine = engine
         self._instruments = instruments
         self._store = store
-        self._device = device
-        self._told = told
+        self._listener = listener
+        self._script = script
+        self._found = [
+            _Found(arm=arm, log=log, readings=instruments.unmeasured)
+            for arm, log in zip(experiment.arms, logs, strict=True)
+        ]
 
-    def measure(self, arm: ArmSpec, log: ArmLog, script: Mapping[int, Sequence[int]]) -> Measured:
-        """Return what the instruments with windows find over runs of one arm.
-
-        Args:
-            arm: which.
-            log: of the arm in the counting pass.
-            script: the tokens that every arm is fed.
-        """
-        readings = self._instruments.unmeasured
-        windows: list[Window] = []
+    def run(self) -> None:
+        """Measure every arm by each meter that opens windows; one has the device at a time."""
+        company = self._instruments.company
         for meter in self._instruments.meters:
-            if log.recomputed_context:
-                found = Measured(
-                    readings=unmeasured_dram({meter.name: "context_recomputed"}), windows=()
+            for found in self._found:
+                self._listener.stage(f"measure {found.arm.label} by {meter.name}", WINDOWS)
+                self._measure(meter, found)
+            meter.close()
+            others = (company.most or 0) - self._instruments.own_processes(meter.name)
+            if others > 0:
+                self._share(others)
+            company.close()
+
+    def profile(self, spec: RunSpec) -> None:
+        """Measure the experts' kernels of every arm under ncu; the model is let go of."""
+        self._engine.unload()
+        for found in self._found:
+            self._listener.stage(f"profile {found.arm.label}", 1)
+            try:
+                reading = measure_kernels(
+                    spec,
+                    self._engine,
+                    found.arm,
+                    plan_hash=found.log.plan_hash,
+                    script=self._script,
                 )
-            else:
-                found = self._measure(meter, arm, log, script)
-            experts = max(readings[EXPERTS], found.readings[EXPERTS], key=_worth)
-            readings |= {**found.readings, EXPERTS: experts}
-            windows += found.windows
-        return Measured(readings=readings, windows=tuple(windows))
+            except (RunError, UnavailableError) as error:
+                code = error.code if isinstance(error, UnavailableError) else "ncu_failed"
+                reading = unmeasured_dram({"ncu": code})[BY_NCU]
+                found.cautions.append(no_counters("ncu", str(error)))
+            found.readings[BY_NCU] = reading
+            self._listener.advance(1)
 
-    def _measure(
-        self, meter: Meter, arm: ArmSpec, log: ArmLog, script: Mapping[int, Sequence[int]]
-    ) -> Measured:
-        windows: list[Window] = []
+    def records(self, cautions: Sequence[Caution]) -> list[Arm]:
+        """Return the arms' parts of the record, as far as the pass is."""
+        name = self._experts_by()
+        return [
+            found.log.to_record(
+                cautions=[*cautions, *found.cautions],
+                dram={**found.readings, EXPERTS: found.experts.get(name, found.readings[EXPERTS])},
+                windows=found.windows,
+            )
+            for found in self._found
+        ]
 
-        def keep(window: Window, found: Measurement) -> None:
+    def _experts_by(self) -> str:
+        """Return the meter whose expert bytes are the run's: arms are compared by one alone.
+
+        The first that is valid in every arm, else the first that gave a number in every arm.
+        """
+        names = [meter.name for meter in self._instruments.meters]
+        for is_good in (_is_valid, _has_value):
+            for name in names:
+                if all(name in one.experts and is_good(one.experts[name]) for one in self._found):
+                    return name
+        return next(iter(names), "")
+
+    def _measure(self, meter: Meter, found: _Found) -> None:
+        """Measure one arm by one meter; what was there and fails costs its own bytes alone."""
+        label, windows = found.arm.label, list[Window]()
+
+        def keep(window: Window, measurement: Measurement) -> None:
             windows.append(window)
+            found.windows.append(window)
             keep_series(
                 self._store,
-                found,
-                arm=arm.label,
+                measurement,
+                arm=label,
                 window=window.name,
                 block=window.block,
                 runs=window.runs,
             )
-            self._told()
+            self._listener.advance(1)
 
         try:
-            found = measure_dram(
-                partial(self._repeat, arm, script, pinned=False),
-                Control(
-                    run=partial(self._repeat, arm, script, pinned=True),
-                    expert_bytes=log.pinned_bytes,
-                ),
-                meter,
-                seconds=log.seconds,
-                iterations=log.iterations,
-                device=self._device,
-                company=self._instruments.company.look,
-                keep=keep,
-            )
-        except UnavailableError as error:  # it was there: what was counted still stands
-            absent = unmeasured_dram({meter.name: error.code})
-            return Measured(readings=absent, windows=tuple(windows))
-        layer_bytes = self._experiment.shape.layer_expert_bytes(DTYPE_BYTES[self._engine.dtype])
-        readings = cached(
-            found.readings, layer_bytes=layer_bytes, cache_bytes=self._engine.cache_bytes
-        )
-        return Measured(readings=readings, windows=found.windows)
+            readings = self._bytes_of_run(meter, found, keep)
+        except UnavailableError as error:
+            readings = unmeasured_dram({meter.name: error.code})
+            found.cautions.append(no_counters(meter.name, str(error)))
+        found.experts[meter.name] = readings.pop(EXPERTS)
+        found.readings |= readings
+        found.cautions += window_cautions(windows, label=label)
 
-    def _repeat(
-        self, arm: ArmSpec, script: Mapping[int, Sequence[int]], runs: int, *, pinned: bool
-    ) -> None:
+    def _bytes_of_run(
+        self, meter: Meter, found: _Found, keep: Callable[[Window, Measurement], None]
+    ) -> dict[str, Reading]:
+        """Return the bytes of one run of an arm.
+
+        Raises:
+            UnavailableError: a window cannot be opened, or would hold more than the run.
+        """
+        arm, log = found.arm, found.log
+        if log.recomputed_context:
+            msg = (
+                f"{arm.label} preempts a request with context_tokens, whose context would be "
+                "computed again in the middle of a window; give more --num-kv-pages"
+            )
+            raise UnavailableError(msg, code="context_recomputed")
+        pinned = partial(self._repeat, arm, pinned=True)
+        readings = measure_dram(
+            partial(self._repeat, arm, pinned=False),
+            Control(run=pinned, expert_bytes=log.pinned_bytes),
+            meter,
+            seconds=log.seconds,
+            iterations=log.iterations,
+            device=self._engine.known_device,
+            company=self._instruments.company,
+            keep=keep,
+        )
+        layer_bytes = self._experiment.shape.layer_expert_bytes(DTYPE_BYTES[self._engine.dtype])
+        return cached(readings, layer_bytes=layer_bytes, cache_bytes=self._engine.cache_bytes)
+
+    def _share(self, others: int) -> None:
+        message = (
+            f"{others} other process{'es' * (others > 1)} on the GPU throughout: the bytes that "
+            "were measured are theirs too"
+        )
+        for found in self._found:
+            found.cautions.append(Caution(code="shared_gpu", message=message))
+
+    def _repeat(self, arm: ArmSpec, runs: int, *, pinned: bool) -> None:
         """Run an arm so often; with `pinned` every row goes to the same k experts."""
         for _ in range(runs):
-            self._engine.executor.start_arm(script, pinned=pinned)
+            self._engine.executor.start_arm(self._script, pinned=pinned)
             passes = run_arm(
                 arm.policy,
                 self._experiment.prompts.requests,
@@ -139,8 +218,9 @@ class CounterPass:
             deque(passes, maxlen=0)
 
 
-def _worth(reading: Reading) -> int:
-    """Return how much a reading is worth beside another; of equal ones the first is kept."""
-    if reading.value is None:
-        return 0 if NOT_MEASURED in reading.reasons else 1
-    return 3 if reading.validity == "valid" else 2
+def _is_valid(reading: Reading) -> bool:
+    return reading.validity == "valid"
+
+
+def _has_value(reading: Reading) -> bool:
+    return reading.value is not None

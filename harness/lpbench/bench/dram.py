@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Protocol
 
 from lpbench.analysis.checks import CACHE_FACTOR, IMPOSSIBLE, against, is_impossible
 from lpbench.meters.cupti.slope import slope
@@ -67,31 +68,33 @@ class Control:
     expert_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What the counter pass of one arm came to.
+class Company(Protocol):
+    """Who else is on a device: its counters count every process's traffic.
 
     Attributes:
-        readings: of one run: the meter's bytes, and `expert_bytes_measured`.
-        windows: all it was taken from, void ones with their codes.
+        most: the most processes at one look; None where none was had.
     """
 
-    readings: Mapping[str, Reading]
-    windows: tuple[Window, ...]
+    most: int | None
 
-    def cautions(self, label: str) -> list[Caution]:
-        """Return what was wrong with the windows of the arm with this label."""
-        void = [found for one in self.windows if (found := _codes(one))]
-        if not void:
-            return []
-        codes = tuple(dict.fromkeys(code for found in void for code in found))
-        named = ", ".join(codes)
-        message = f"{label}: {len(void)} of {len(self.windows)} counter windows are void ({named})"
-        said = [Caution(code="void_windows", message=message)]
-        if IMPOSSIBLE in codes:
-            message = f"{label}: measured bytes over time exceed the device's peak: nothing holds"
-            said.append(Caution(code=IMPOSSIBLE, message=message))
-        return said
+    def look(self) -> Sequence[str]:
+        """Return the codes against what was measured since the last look."""
+
+    def close(self) -> None:
+        """Let go of the device; who is there at the next look belongs."""
+
+
+class Alone:
+    """The company on a device that nobody else can use."""
+
+    most: int | None = None
+
+    def look(self) -> Sequence[str]:
+        """Return nothing against anything."""
+        return ()
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def measure_dram(
@@ -102,9 +105,9 @@ def measure_dram(
     seconds: float,
     iterations: int,
     device: Device | None,
-    company: Callable[[], Sequence[str]] = tuple,
-    keep: Callable[[Window, Measurement], None] = lambda _, __: None,
-) -> Measured:
+    company: Company,
+    keep: Callable[[Window, Measurement], None],
+) -> dict[str, Reading]:
     """Measure the DRAM bytes of one run, and the expert bytes among them.
 
     Args:
@@ -114,12 +117,18 @@ def measure_dram(
         seconds: one run takes about so long.
         iterations: passes of the model in one run.
         device: whose peak the bytes are held to; None for an unknown one.
-        company: codes against what was measured just now: who else is on the device.
-        keep: is given every window and what the meter found.
+        company: who else is on the device.
+        keep: is given every window, void ones too, and what the meter found.
+
+    Returns:
+        The meter's bytes of one run, and `expert_bytes_measured`.
+
+    Raises:
+        UnavailableError: the meter was lost.
     """
     runs = max(1, math.ceil(WINDOW_S / seconds))
     slopes: dict[str, list[Reading]] = defaultdict(list)
-    windows: list[Window] = []
+    impossible: list[bool] = []
 
     def slopes_of(work: Callable[[int], None], name: str, block: int) -> dict[str, Reading]:
         found = []
@@ -128,7 +137,7 @@ def measure_dram(
             changes = {"name": name, "block": block, "iterations": count * iterations}
             found.append(window.model_copy(update=changes))
             keep(found[-1], measurement)
-        windows.extend(found)
+            impossible.append(IMPOSSIBLE in _codes(window))
         once, twice = (window.readings for window in found)
         return {
             each: slope(once=once[each], twice=twice[each], repetitions=runs)
@@ -144,10 +153,25 @@ def measure_dram(
         base = next(iter(mine))  # what is read, where reads are told apart
         slopes[EXPERTS].append(_difference(mine[base], pinned[base], known=control.expert_bytes))
     readings = {name: _median(found) for name, found in slopes.items()}
-    if any(IMPOSSIBLE in _codes(one) for one in windows):
+    if any(impossible):
         # Not a window that went wrong: the instrument, the clock or the peak is wrong.
         readings = {name: against(one, IMPOSSIBLE) for name, one in readings.items()}
-    return Measured(readings=readings, windows=tuple(windows))
+    return readings
+
+
+def window_cautions(windows: Sequence[Window], *, label: str) -> list[Caution]:
+    """Return what was wrong with the counter windows of the arm with this label."""
+    void = [found for one in windows if (found := _codes(one))]
+    if not void:
+        return []
+    codes = tuple(dict.fromkeys(code for found in void for code in found))
+    named = ", ".join(codes)
+    message = f"{label}: {len(void)} of {len(windows)} counter windows are void ({named})"
+    said = [Caution(code="void_windows", message=message)]
+    if IMPOSSIBLE in codes:
+        message = f"{label}: measured bytes over time exceed the device's peak: nothing holds"
+        said.append(Caution(code=IMPOSSIBLE, message=message))
+    return said
 
 
 def _codes(window: Window) -> tuple[str, ...]:
@@ -183,11 +207,18 @@ def _absent(meter: str, code: str) -> Reading:
 
 def all_dram(readings: Mapping[str, Reading]) -> Reading:
     """Return what was read and written together, by the best instrument that told."""
-    found = readings.get(BY_GPM)
-    if READ in readings and (found is None or readings[READ].value is not None):
-        found = _combined(readings[READ], readings[WRITTEN], lambda read, written: read + written)
-    assert found is not None, readings
-    return found.model_copy(update={"samples": ()})
+    told = [readings[BY_GPM]] if BY_GPM in readings else []
+    if READ in readings:
+        both = _combined(readings[READ], readings[WRITTEN], lambda read, written: read + written)
+        told.insert(0, both)
+    return max(told, key=_worth).model_copy(update={"samples": ()})
+
+
+def _worth(reading: Reading) -> int:
+    """Return how much a reading is worth beside another; of equal ones the first is kept."""
+    if reading.value is None:
+        return 0 if NOT_MEASURED in reading.reasons else 1
+    return 3 if reading.validity == "valid" else 2
 
 
 def cached(
@@ -209,13 +240,15 @@ def _window(
     *,
     runs: int,
     device: Device | None,
-    company: Callable[[], Sequence[str]],
+    company: Company,
 ) -> tuple[Window, Measurement]:
     meter.start()
-    reasons = [*company()]  # once the meter is open: what it starts on the device belongs
+    reasons = [*company.look()]  # once the meter is open: what it starts on the device belongs
     run(runs)
     found = meter.stop()
-    reasons += company()
+    reasons += company.look()
+    if all(one.value is None for one in found.readings.values()):
+        company.close()  # the meter failed: the next window starts it, and what it brings, anew
     duration_ms = (found.stop_ns - found.start_ns) / 1e6
     total = all_dram(found.readings).value or 0
     if is_impossible(total, duration_ms=duration_ms, device=device):

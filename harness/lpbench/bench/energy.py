@@ -30,10 +30,10 @@ from lpbench.bench.joules import (
     joules_of,
     processes_of,
 )
+from lpbench.bench.listener import Listener
 from lpbench.bench.loop import run_arm
 from lpbench.bench.series import keep_series
 from lpbench.bench.spec import RunSpec
-from lpbench.bench.traffic import Listener
 from lpbench.bench.turn import Turn, noise_cautions
 from lpbench.errors import InputError, RunError, UnavailableError
 from lpbench.meters.clocks import Clock, HostClock
@@ -276,7 +276,7 @@ class _Run:
                 self._keep(found, arm=turn.label, block=at)
                 self._listener.advance(1)
             block = self._spent() - began
-            self._took |= {"blocks": at + 1, "block_took": block}
+            self._took |= {"blocks_run": at + 1, "block_took": block}
 
     def _start_ms(self, found: Measurement) -> float:
         return (found.start_ns - self._origin_ns) / 1e6

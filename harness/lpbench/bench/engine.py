@@ -107,16 +107,20 @@ class Engine:
 
     def load_for_audit(self) -> None:
         """Change to float32 where it fits; else the audit is taken in the run's own dtype."""
-        if self.dtype != "float32":
+        if self.dtype != "float32" and self._fits_float32():
             self.unload()
-            try:
-                self._plan_memory("float32", self.num_kv_pages)
-            except InputError:
-                pass
-            else:
-                self.audit_dtype = "float32"
+            self.audit_dtype = "float32"
         if self._executor is None:
             self._executor = self._build(self.audit_dtype)
+
+    def _fits_float32(self) -> bool:
+        """Return whether the model fits in float32, once what is loaded is let go of."""
+        held = 0 if self._executor is None else self._memory.weights
+        try:
+            self._plan_memory("float32", self.num_kv_pages, held=held)
+        except InputError:
+            return False
+        return True
 
     def start_audit(
         self, script: Mapping[int, Sequence[int]], sampled: Collection[tuple[int, int]]
@@ -133,8 +137,8 @@ class Engine:
         self.executor.start_arm(script, probe)
         return probe
 
-    def _plan_memory(self, dtype: str, num_kv_pages: int | None) -> Memory:
-        """Return what the run needs in this dtype.
+    def _plan_memory(self, dtype: str, num_kv_pages: int | None, *, held: int = 0) -> Memory:
+        """Return what the run needs in this dtype, `held` bytes being given back before.
 
         Raises:
             InputError: it is more than the device has.
@@ -145,7 +149,7 @@ class Engine:
             self._experiment.shape,
             self._experiment.needs(num_kv_pages, whole_slabs=self._device.type == "cuda"),
             dtype=dtype,
-            available=available_bytes(self._device),
+            available=available_bytes(self._device) + held,
             reserved=reserved_bytes(
                 self._device, gpu_memory_utilization=self._gpu_memory_utilization
             ),

@@ -4,14 +4,13 @@ Owns: the default meters of a device, the order of preference, the refusals.
 Must not know: what is measured with a meter.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from pydantic import JsonValue
 
-from lpbench.bench.dram import NOT_MEASURED, READINGS, unmeasured_dram
+from lpbench.bench.dram import NOT_MEASURED, Alone, Company, unmeasured_dram
 from lpbench.errors import UnavailableError
 from lpbench.meters.catalogue import build_meter, probe_meter
 from lpbench.meters.meter import Capability, Meter
@@ -27,26 +26,6 @@ COUNTER_METERS = (*BY_WINDOW, BY_KERNEL)
 
 JOULE_METERS: Mapping[str, str] = {"cuda": "nvml", "cpu": "rapl"}
 """What measures the joules of a device unless told."""
-
-
-class Company(Protocol):
-    """Who else is on a device."""
-
-    def look(self) -> Sequence[str]:
-        """Return the codes against what was measured since the last look."""
-
-    def close(self) -> None:
-        """Let go of the device."""
-
-
-class _Nobody:
-    """The company on a device that has no instruments."""
-
-    def look(self) -> Sequence[str]:
-        return ()
-
-    def close(self) -> None:
-        pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +52,7 @@ class Instruments:
     """What does measure them.
 
     Attributes:
-        meters: open windows; the first one's expert bytes are the run's.
+        meters: open windows, in the order in which their figures are preferred.
         by_kernel: whether the arms run under ncu too.
         absent: reason codes by meter that was wanted and is not there.
         cautions: the same in words, with the fix.
@@ -86,15 +65,20 @@ class Instruments:
     absent: Mapping[str, str] = field(default_factory=dict)
     cautions: tuple[Caution, ...] = ()
     facts: Mapping[str, JsonValue] = field(default_factory=dict)
-    company: Company = field(default_factory=_Nobody)
+    company: Company = field(default_factory=Alone)
 
     @property
     def unmeasured(self) -> dict[str, Reading]:
         """The readings of a run before anything is measured, and of what cannot be."""
-        wanted = [meter.name for meter in self.meters if meter.name in READINGS]
-        wanted += [BY_KERNEL] * self.by_kernel
+        wanted = [*(meter.name for meter in self.meters), *([BY_KERNEL] * self.by_kernel)]
         codes = {**dict.fromkeys((*wanted, "cupti"), NOT_MEASURED), **self.absent}
         return unmeasured_dram(codes)
+
+    def own_processes(self, meter: str) -> int:
+        """Return how many processes on the device are the run's own while a meter measures."""
+        facts = self.facts.get(meter)
+        has_child = isinstance(facts, dict) and facts.get("context") == "own"
+        return 1 + has_child
 
     def close(self) -> None:
         """Let go of all of them."""
@@ -116,7 +100,13 @@ def find_instruments(counters: Counters | None, device: str) -> Instruments:
         if counters.required:
             msg = "--require-counters: no DRAM counters are read on cpu; fix: --device cuda"
             raise UnavailableError(msg)
-        return Instruments(absent=dict.fromkeys(("cupti", *counters.names), "no_device"))
+        return Instruments(
+            absent=dict.fromkeys(("cupti", *counters.names), "no_device"),
+            cautions=tuple(
+                no_counters(name, "no DRAM counters are read on cpu; fix: --device cuda")
+                for name in counters.names
+            ),
+        )
     meters: list[Meter] = []
     absent: dict[str, str] = {}
     cautions: list[Caution] = []
@@ -130,8 +120,7 @@ def find_instruments(counters: Counters | None, device: str) -> Instruments:
                 msg = f"--require-counters: {name}: {found.reason}; fix: {found.fix}"
                 raise UnavailableError(msg)
             absent[name] = found.code or ""
-            message = f"no DRAM bytes by {name}: {found.reason}; fix: {found.fix}"
-            cautions.append(Caution(code="no_counters", message=message))
+            cautions.append(no_counters(name, f"{found.reason}; fix: {found.fix}"))
             continue
         facts[name] = dict(found.facts)
         if meter is None:
@@ -148,6 +137,11 @@ def find_instruments(counters: Counters | None, device: str) -> Instruments:
         facts=facts,
         company=counters.company(device),
     )
+
+
+def no_counters(meter: str, reason: str) -> Caution:
+    """Return the warning that a meter gave no bytes, for a reason in one line."""
+    return Caution(code="no_counters", message=f"no DRAM bytes by {meter}: {reason}")
 
 
 def gpu_counters(names: tuple[str, ...] = (), *, required: bool = False) -> Counters:

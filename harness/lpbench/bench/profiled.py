@@ -3,19 +3,18 @@
 Owns: the job, the program that ncu runs, the reading it comes to.
 Must not know: how ncu is called, what its output looks like.
 
-    python -m lpbench.bench.profiled JOB DONE    reads the job, runs the arm, says what it ran
+    python -m lpbench.bench.profiled JOB DONE    reads the job, runs the arm, writes its plan hash
 
 The program holds a model of its own, so whoever starts it lets go of theirs before.
 """
 
+import json
 import sys
 import tempfile
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-
-from pydantic import TypeAdapter
 
 from lpbench.bench.arm import ArmLog
 from lpbench.bench.dram import BY_NCU, COUNTERS_PASS, unmeasured_dram
@@ -23,30 +22,12 @@ from lpbench.bench.engine import Engine
 from lpbench.bench.experiment import ArmSpec, resolve
 from lpbench.bench.loop import run_arm
 from lpbench.bench.spec import RunSpec
-from lpbench.errors import RunError, UnavailableError
+from lpbench.errors import LpbenchError, RunError
 from lpbench.executors.executor import EXPERTS_RANGE
 from lpbench.meters.ncu import KernelBytes, profile
 from lpbench.record.schema import Reading
 from lpbench.shape.model import DTYPE_BYTES
 from lpbench.units import BYTES
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """An arm to run once: the options with its schedule alone, and the tokens it is fed."""
-
-    spec: RunSpec
-    script: Mapping[int, Sequence[int]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """What was run: the digest of its plans."""
-
-    plan_hash: str
-
-
-JOB, DONE = TypeAdapter(Job), TypeAdapter(Done)
 
 
 def measure_kernels(
@@ -59,8 +40,8 @@ def measure_kernels(
 ) -> Reading:
     """Return the DRAM bytes that the experts' kernels read in one run of an arm.
 
-    The engine's model is not loaded. What fails is absent with its code; other plans than those
-    that were counted (`other_plans`) are invalid.
+    The engine's model is not loaded. Other plans than those that were counted (`other_plans`) are
+    invalid; where a kernel has no bytes (`ncu_incomplete`), the sum is absent.
 
     Args:
         spec: the run's options.
@@ -68,6 +49,10 @@ def measure_kernels(
         arm: which.
         plan_hash: of the arm as it was counted.
         script: the tokens that every arm is fed.
+
+    Raises:
+        UnavailableError: ncu is not there, or may not read the counters.
+        RunError: ncu or the program failed.
     """
     same = replace(
         spec,
@@ -75,19 +60,18 @@ def measure_kernels(
         device=engine.device,
         dtype=engine.dtype,
         num_kv_pages=engine.num_kv_pages,
+        gpu_memory_utilization=1.0,  # this process still has a context there
     )
     with tempfile.TemporaryDirectory() as folder:
-        job, done = Path(folder, "job.json"), Path(folder, "done.json")
-        job.write_bytes(JOB.dump_json(Job(spec=same, script=script)))
+        job, done = Path(folder, "job.json"), Path(folder, "done")
+        job.write_text(_to_json(same, script), encoding="ascii")
         command = (sys.executable, "-m", "lpbench.bench.profiled", str(job), str(done))
+        kernels = profile(command, within=EXPERTS_RANGE)
         try:
-            kernels = profile(command, within=EXPERTS_RANGE)
-            ran = DONE.validate_json(done.read_bytes())
-        except UnavailableError as error:
-            return unmeasured_dram({"ncu": error.code})[BY_NCU]
-        except (OSError, RunError):
-            return unmeasured_dram({"ncu": "ncu_failed"})[BY_NCU]
-    return _reading(kernels, is_same=ran.plan_hash == plan_hash)
+            ran = done.read_text(encoding="ascii")
+        except OSError:
+            raise RunError("ncu ended well, but the program it ran did not") from None
+    return _reading(kernels, is_same=ran == plan_hash)
 
 
 def _reading(kernels: Sequence[KernelBytes], *, is_same: bool) -> Reading:
@@ -98,21 +82,36 @@ def _reading(kernels: Sequence[KernelBytes], *, is_same: bool) -> Reading:
         value=sum(read),
         unit=BYTES,
         method="measured",
-        source=f"ncu, {len(kernels)} kernels",
+        source=f"ncu, kernels: {len(kernels)}",
         validity="valid" if is_same else "invalid",
         reasons=() if is_same else ("other_plans",),
         pass_=COUNTERS_PASS,
     )
 
 
-def run_job(job: Job) -> Done:
-    """Run the arm once, in sight of a profiler.
+def _to_json(spec: RunSpec, script: Mapping[int, Sequence[int]]) -> str:
+    """Return the job in ASCII: a path may hold bytes that are no text."""
+    options = asdict(spec) | {"requests": spec.requests and str(spec.requests)}
+    tokens = {request: list(ids) for request, ids in script.items()}
+    return json.dumps({"spec": options, "script": tokens})
+
+
+def _from_json(text: str) -> tuple[RunSpec, Mapping[int, Sequence[int]]]:
+    job = json.loads(text)
+    options = job["spec"]
+    options["schedules"] = tuple(options["schedules"])
+    options["requests"] = options["requests"] and Path(options["requests"])
+    return RunSpec(**options), {int(request): ids for request, ids in job["script"].items()}
+
+
+def run_job(spec: RunSpec, script: Mapping[int, Sequence[int]]) -> str:
+    """Run the spec's only arm once, in sight of a profiler, and return its plan hash.
 
     Raises:
         LpbenchError: it cannot run.
     """
-    experiment = resolve(job.spec)
-    engine = Engine(job.spec, experiment)
+    experiment = resolve(spec)
+    engine = Engine(spec, experiment)
     engine.load()
     (arm,) = experiment.arms
     log = ArmLog(
@@ -121,7 +120,7 @@ def run_job(job: Job) -> Done:
         experiment.shape,
         bytes_per_value=DTYPE_BYTES[engine.dtype],
     )
-    engine.executor.start_arm(job.script)
+    engine.executor.start_arm(script)
     steps = run_arm(
         arm.policy,
         experiment.prompts.requests,
@@ -131,12 +130,16 @@ def run_job(job: Job) -> Done:
     )
     with engine.executor.profiled():
         deque(map(log.observe, steps), maxlen=0)
-    return Done(plan_hash=log.plan_hash)
+    return log.plan_hash
 
 
 def main(job: Path, done: Path) -> None:
-    """Run the job that is in a file, and write what was run to another."""
-    done.write_bytes(DONE.dump_json(run_job(JOB.validate_json(job.read_bytes()))))
+    """Run the job that is in a file, and write its plan hash to another."""
+    try:
+        plan_hash = run_job(*_from_json(job.read_text(encoding="ascii")))
+    except LpbenchError as error:
+        sys.exit(str(error))
+    done.write_text(plan_hash, encoding="ascii")
 
 
 if __name__ == "__main__":

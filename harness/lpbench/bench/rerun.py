@@ -9,8 +9,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from lpbench.bench.listener import Listener
 from lpbench.bench.spec import RunSpec
-from lpbench.bench.traffic import Listener, run_traffic
+from lpbench.bench.traffic import run_traffic
 from lpbench.errors import InputError
 from lpbench.record.schema import Record
 from lpbench.record.store import RunStore

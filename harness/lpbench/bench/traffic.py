@@ -9,7 +9,7 @@ Must not know: how a run is shown, what a schedule does.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 from lpbench import __version__
 from lpbench.analysis.compare import compare_arms
@@ -17,27 +17,16 @@ from lpbench.bench.arm import ArmLog
 from lpbench.bench.audit import Witnessed, audit, sampled_tokens
 from lpbench.bench.cautions import run_cautions
 from lpbench.bench.counters import CounterPass
-from lpbench.bench.dram import BY_NCU, WINDOWS
 from lpbench.bench.engine import Engine
 from lpbench.bench.experiment import ArmSpec, Experiment, resolve
 from lpbench.bench.instruments import Counters, Instruments, find_instruments
+from lpbench.bench.listener import Listener
 from lpbench.bench.loop import Step, run_arm
-from lpbench.bench.profiled import measure_kernels
 from lpbench.bench.spec import RunSpec
 from lpbench.record.provenance import digest, environment
 from lpbench.record.schema import Arm, Audit, Caution, Record
 from lpbench.record.store import RunStore
 from lpbench.shape.model import DTYPE_BYTES
-
-
-class Listener(Protocol):
-    """Hears how far a run is."""
-
-    def stage(self, name: str, total: float) -> None:
-        """A part of the run begins; it is `total` long."""
-
-    def advance(self, amount: float) -> None:
-        """So much of the current part is done."""
 
 
 def run_traffic(
@@ -100,6 +89,7 @@ class _Run:
         self._arms: list[Arm] = []
         self._begun = False
         self._under_way: ArmLog | None = None
+        self._counter_pass: CounterPass | None = None
 
     def go(self) -> Record:
         self._listener.stage("load weights", 1)
@@ -142,6 +132,8 @@ class _Run:
                     unfinished="arm_unfinished", dram=self._instruments.unmeasured
                 )
             )
+        if self._counter_pass is not None:
+            self._arms = self._counter_pass.records(self._cautions)
         # The class alone: a message may name a path of this machine, which no record does.
         interrupted = isinstance(error, KeyboardInterrupt)
         failure = "interrupted" if interrupted else type(error).__name__
@@ -169,36 +161,21 @@ class _Run:
 
     def _measure(self, logs: Sequence[ArmLog], script: Mapping[int, Sequence[int]]) -> None:
         """Run the counter pass: every arm again, by each instrument there is."""
-        arms = self._experiment.arms
-        found = CounterPass(
+        if not (self._instruments.meters or self._instruments.by_kernel):
+            return
+        self._counter_pass = CounterPass(
             self._experiment,
             self._engine,
             self._instruments,
             store=self._store,
-            device=self._engine.known_device,
-            told=lambda: self._listener.advance(1),
+            listener=self._listener,
+            logs=logs,
+            script=script,
         )
-        if self._instruments.meters:
-            for at, (arm, log) in enumerate(zip(arms, logs, strict=True)):
-                total = WINDOWS * len(self._instruments.meters)
-                self._listener.stage(f"measure {arm.label}", total)
-                measured = found.measure(arm, log, script)
-                self._arms[at] = log.to_record(
-                    cautions=[*self._cautions, *measured.cautions(arm.label)],
-                    dram=measured.readings,
-                    windows=measured.windows,
-                )
+        self._counter_pass.run()
         if self._instruments.by_kernel:
-            self._instruments.close()  # two cannot have the counters at once
-            self._engine.unload()
-            for at, (arm, log) in enumerate(zip(arms, logs, strict=True)):
-                self._listener.stage(f"profile {arm.label}", 1)
-                reading = measure_kernels(
-                    self._spec, self._engine, arm, plan_hash=log.plan_hash, script=script
-                )
-                metrics = {**self._arms[at].metrics, BY_NCU: reading}
-                self._arms[at] = self._arms[at].model_copy(update={"metrics": metrics})
-                self._listener.advance(1)
+            self._counter_pass.profile(self._spec)
+        self._arms = self._counter_pass.records(self._cautions)
 
     @property
     def _cautions(self) -> list[Caution]:

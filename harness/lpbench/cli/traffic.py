@@ -29,7 +29,7 @@ def traffic(
         list[str] | None,
         typer.Option(
             help="cupti | gpm | ncu, repeatable: what measures DRAM bytes on a GPU.",
-            show_default="cupti, or gpm where it cannot",
+            show_default="cupti, or gpm where that is not available",
         ),
     ] = None,
     require_counters: RequireCounters = False,
@@ -56,7 +56,7 @@ def traffic(
     from lpbench.cli.output import open_store, show_record
     from lpbench.cli.render import progress_bar
     from lpbench.report.ledger import ledger_tables
-    from lpbench.report.measured import measured_notes, measured_table
+    from lpbench.report.measured import measured_notes, measured_tables
     from lpbench.report.traffic import finding, notes, traffic_table
 
     names = choose_meters("counter", meter or [], known=COUNTER_METERS)
@@ -70,7 +70,7 @@ def traffic(
         )
     tables = [
         traffic_table(record),
-        *measured_table(record),
+        *measured_tables(record),
         *(ledger_tables(record) if ledger else ()),
     ]
     said = (finding(record), *measured_notes(record), *notes(record))

@@ -10,11 +10,14 @@ launches between cudaProfilerStart and Stop within an NVTX range, whatever they 
 """
 
 import csv
+import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +28,7 @@ from lpbench.meters.meter import Capability
 
 NAME = "ncu"
 _FIX = "install Nsight Compute (part of the CUDA toolkit), or put its folder on PATH"
-_STDERR = 2
+_FAILED = "==the command said=="
 _NUMBER = re.compile(r"\d+(,\d{3})*(\.\d+)?")
 _UNKNOWN_METRIC = "Failed to find metric"
 
@@ -78,7 +81,7 @@ def profile(
     The names of the counters, which differ by chip, are tried in turn.
 
     Args:
-        command: the program and its arguments; all it prints goes to standard error.
+        command: the program and its arguments; the last line it prints is told where it fails.
         within: name of the range, pushed and popped.
         timeout_s: after which it is ended.
 
@@ -97,8 +100,7 @@ def profile(
         message = f"ncu may not read the counters (permission_denied); {denial_remedy()}"
         raise UnavailableError(message, code="permission_denied")
     if status:
-        said = [line for line in text.splitlines() if line.startswith("==ERROR==")]
-        raise RunError(f"ncu ended with status {status}: {said[-1] if said else 'no message'}")
+        raise RunError(f"ncu ended with status {status}: {_last_words(text)}")
     found = parse(text, metrics=metrics)
     if not found:
         raise RunError(f"ncu saw no kernel in the range {within!r}")
@@ -108,17 +110,42 @@ def profile(
 def _run(
     ncu: str, command: Sequence[str], *, within: str, metrics: DramMetrics, timeout_s: float
 ) -> tuple[int, str]:
-    """Return ncu's status and what it wrote."""
+    """Return ncu's status and what it wrote; the command's own last words stand behind.
+
+    Nothing is left running, whatever ends this.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder, "ncu.csv")
+        log, said = Path(folder, "ncu.csv"), Path(folder, "said")
         arguments = (ncu, *_options(log, within=within, metrics=metrics), *command)
+        with said.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603 - the caller's own command
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
         try:
-            status = subprocess.run(  # noqa: S603 - the caller's own command
-                arguments, check=False, timeout=timeout_s, stdout=_STDERR
-            ).returncode
+            status = process.wait(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             raise RunError(f"ncu did not end within {timeout_s:g} s") from None
-        return status, log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return status, "\n".join((_read(log), _FAILED * bool(status), _read(said)))
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+
+def _last_words(text: str) -> str:
+    """Return ncu's own last error, and what the command said last."""
+    table, _, rest = text.partition(_FAILED)
+    errors = [line for line in table.splitlines() if line.startswith("==ERROR==")]
+    spoken = [line.strip() for line in rest.splitlines() if line.strip()]
+    return "; ".join((*errors[-1:], *spoken[-1:])) or "no message"
 
 
 def parse(text: str, *, metrics: DramMetrics = PAIRS[0]) -> tuple[KernelBytes, ...]:

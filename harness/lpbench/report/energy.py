@@ -130,12 +130,13 @@ def _noise(found: Comparison | None, record: Record) -> str:
 
 
 def _longer(found: Comparison, record: Record) -> str:
-    """Return the time budget that holds enough blocks, where a budget took them away."""
-    budget, block = record.protocol.get("budget"), record.protocol.get("block_took")
-    if not isinstance(budget, (int, float)) or not isinstance(block, (int, float)):
+    """Return the time budget that holds enough blocks, where it alone took them away."""
+    told = (record.protocol.get(key) for key in ("budget", "blocks", "blocks_run", "block_took"))
+    budget, wanted, run, block = (each if isinstance(each, (int, float)) else 0 for each in told)
+    is_flat = record.protocol.get("warm_up_flat") is not False
+    if not budget or run >= wanted or len(found.samples) < run or not is_flat:
         return ""
-    needed = math.ceil(budget + (FEWEST - len(found.samples)) * block)
-    return f" (--time-budget {needed} holds them)"
+    return f" (--time-budget {math.ceil(budget + (FEWEST - run) * block)} holds them)"
 
 
 def _source(record: Record) -> str:

@@ -4,73 +4,104 @@ Owns: the words and the rounding.
 Must not know: how a number was taken.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from lpbench.record.schema import Arm, Reading, Record
+from lpbench.report.ledger import ABSENT, ARMS_ABREAST
 from lpbench.report.table import Table
+from lpbench.units import format_bytes
 
-ABSENT = "-"
-
-COLUMNS: Mapping[str, str] = {
-    "dram_bytes_read": "read\nGB",
-    "dram_bytes_written": "written\nGB",
-    "dram_bytes_gpm": "both by\nGPM GB",
-    "expert_bytes": "experts\ncounted",
-    "expert_bytes_measured": "experts\nmeasured",
-    "expert_kernel_bytes_read": "their ker-\nnels, ncu",
+ROWS: Mapping[str, str] = {
+    "dram_bytes_read": "DRAM read",
+    "dram_bytes_written": "DRAM written",
+    "dram_bytes_gpm": "DRAM, both",
+    "expert_bytes": "experts",
+    "expert_bytes_measured": "experts",
+    "expert_kernel_bytes_read": "experts' kernels, read",
 }
-"""The headings by metric, in their order."""
+"""What a metric is called, in the order of the rows."""
 
-MEASURED = tuple(name for name in COLUMNS if name != "expert_bytes")
+MEASURED = tuple(name for name in ROWS if name != "expert_bytes")
 
 
-def measured_table(record: Record) -> tuple[Table, ...]:
-    """Return a row per arm, where anything was measured.
+def measured_tables(record: Record) -> tuple[Table, ...]:
+    """Return a row per figure and a column per schedule, where anything was measured.
 
-    Below a figure stands its uncertainty, or what is against it.
+    Below a figure stands what its method leaves open, or what is against it.
     """
-    if not any(reading.value is not None for _, reading in _readings(record)):
+    if not _sources(record):
         return ()
-    names = [name for name in COLUMNS if any(name in arm.metrics for arm in record.arms)]
-    return (
-        Table(
-            title="DRAM bytes of one run, measured",
-            columns=("schedule", *(COLUMNS[name] for name in names), "re-read\nfactor"),
-            rows=tuple(_row(arm, names) for arm in record.arms),
-        ),
+    return tuple(
+        _table(record.arms[at : at + ARMS_ABREAST])
+        for at in range(0, len(record.arms), ARMS_ABREAST)
     )
 
 
-def _readings(record: Record) -> list[tuple[str, Reading]]:
-    return [
-        (name, arm.metrics[name]) for arm in record.arms for name in MEASURED if name in arm.metrics
+def _table(arms: Sequence[Arm]) -> Table:
+    rows = [
+        (ROWS[name], _how(name, arms), *(_cell(arm.metrics.get(name)) for arm in arms))
+        for name in ROWS
+        if any(name in arm.metrics for arm in arms)
     ]
+    factors = tuple(_factor(arm.ledger.reread_factor) for arm in arms)
+    return Table(
+        title="bytes of one run",
+        columns=("", "by", *(arm.label for arm in arms)),
+        rows=(*rows, ("measured over counted", "", *factors)),
+        left=(0, 1),
+    )
 
 
-def _row(arm: Arm, names: list[str]) -> tuple[str, ...]:
-    cells = [_cell(arm.metrics.get(name), scale=1e-9) for name in names]
-    return (arm.label, *cells, _cell(arm.ledger.reread_factor, scale=1))
+def _how(name: str, arms: Sequence[Arm]) -> str:
+    """Return which instrument, in a word."""
+    if name == "expert_bytes":
+        return "count"
+    found = [arm.metrics[name] for arm in arms if name in arm.metrics]
+    best = next((one for one in found if one.value is not None), found[0])
+    return best.source.replace(":", " ").replace(",", " ").split()[0]
 
 
-def _cell(reading: Reading | None, *, scale: float) -> str:
-    """Return a figure; in brackets one that is not valid, with the codes against it."""
+def _cell(reading: Reading | None) -> str:
     if reading is None or reading.value is None:
-        return ABSENT
-    text = f"{reading.value * scale:.2f}"
+        return "\n".join((ABSENT, *(reading.reasons if reading else ())))
+    text = format_bytes(reading.value)
     if reading.reasons:
         return "\n".join((f"({text})", *reading.reasons))
-    known = reading.uncertainty
-    return f"{text}\n+-{known * scale:.2g}" if known else text
+    return f"{text}\n+-{format_bytes(reading.uncertainty)}" if reading.uncertainty else text
+
+
+def _factor(reading: Reading | None) -> str:
+    if reading is None or reading.value is None:
+        return ABSENT
+    return f"({reading.value:.2f})" if reading.reasons else f"{reading.value:.2f}"
+
+
+def _sources(record: Record) -> tuple[str, ...]:
+    """Return the instruments that gave a number."""
+    return tuple(dict.fromkeys(_instruments(record)))
+
+
+def _instruments(record: Record) -> Iterator[str]:
+    for arm in record.arms:
+        for name in MEASURED:
+            reading = arm.metrics.get(name)
+            if reading is not None and reading.value is not None:
+                yield reading.source.partition(", kernels")[0]
 
 
 def measured_notes(record: Record) -> tuple[str, ...]:
-    """Return by what it was measured."""
-    found = _readings(record)
-    sources = dict.fromkeys(one.source for _, one in found if one.value is not None)
-    if not sources:
-        return ()
-    said = (
-        f"DRAM bytes measured by {', '.join(sources)}, in a pass of its own: slopes between "
-        "windows of N and 2N runs. The re-read factor is experts measured over counted."
-    )
-    return (said,)
+    """Return by what it was measured, and how."""
+    sources = _sources(record)
+    said = []
+    if windowed := [one for one in sources if one != "ncu"]:
+        said.append(
+            f"DRAM bytes measured by {' and '.join(windowed)}, in a pass of its own: slopes "
+            "between windows of N and 2N runs. Figures in brackets are not valid, for the reason "
+            "below them."
+        )
+    if "ncu" in sources:
+        said.append(
+            "ncu sums what the experts' kernels read in one run, one kernel at a time: weights, "
+            "and rows where no cache has them."
+        )
+    return tuple(said)

@@ -119,7 +119,7 @@ class Gpu:
             if isinstance(found, Absent):
                 return found
             ids += [process.pid for process in found]
-        return tuple(sorted(ids))
+        return tuple(sorted(set(ids)))  # one that computes and draws is in both lists
 
     def refuse_partitioned(self) -> None:
         """Refuse a GPU whose MIG mode is on; one that does not know MIG is whole.

@@ -104,17 +104,16 @@ class GpmMeter:
         gpu, first = opened
         utilisation: float | Absent = Absent("gpu_lost")
         peak: float | Absent = Absent("gpu_lost")
-        reasons: list[str] = []
+        edges, reasons = [first], ["gpu_lost"]
         stop_ns = self._clock.now_ns()
         with suppress(GpuLostError):
-            last = self._edge(gpu)
+            edges.append(last := self._edge(gpu))
             stop_ns = last.at_ns
             utilisation = _utilisation(gpu, first=first, last=last)
             peak = _peak_bytes_per_s(gpu)
             reasons = _faults(first.state, last.state)
-            _free(gpu, last)
         with suppress(GpuLostError):
-            _free(gpu, first)
+            _free(gpu, *edges)
         gpu.close()
         readings = _readings(
             utilisation=utilisation,
