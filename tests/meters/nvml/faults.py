@@ -22,8 +22,8 @@ SQUARE = ((0.0, 600.0), (0.025, 600.0), (0.025, 100.0), (0.1, 100.0))
 """A load whose period is the sensor's: one that looks at its first quarter sees six times it."""
 MIDDLE_S = START_S + 5
 """In the midst of a window of 10 s."""
-POWERS = ("185", "186")
-COUNTERS = ("83", "191")
+POWERS = ("185", "186", "nvmlDeviceGetPowerUsage")
+COUNTERS = ("83", "191", "nvmlDeviceGetTotalEnergyConsumption")
 EVENTS = ("74", "75", "269", "270", "271", "nvmlDeviceGetCurrentClocksEventReasons")
 
 
@@ -121,11 +121,23 @@ FAULTS = (
         codes=("module_scope",),
     ),
     Fault(
-        name="missing symbol",
+        name="missing symbols of all counters",
         scenario=busy(),
         validity="unavailable",
         codes=("missing_symbol",),
+        without=("nvmlDeviceGetFieldValues", "nvmlDeviceGetTotalEnergyConsumption"),
+    ),
+    Fault(
+        name="missing symbol of the fields",
+        scenario=busy(),
+        validity="valid",
         without=("nvmlDeviceGetFieldValues",),
+    ),
+    Fault(
+        name="no list of who draws",
+        scenario=busy(),
+        validity="valid",
+        without=("nvmlDeviceGetGraphicsRunningProcesses_v3",),
     ),
     Fault(
         name="missing symbols of newer drivers",

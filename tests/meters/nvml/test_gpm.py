@@ -2,7 +2,7 @@ import pytest
 
 from lpbench.meters.meter import Measurement
 from lpbench.testing.nvml.scenario import Scenario
-from tests.meters.nvml.faults import MIDDLE_S, Rigs
+from tests.meters.nvml.faults import COUNTERS, MIDDLE_S, Rigs
 from tests.meters.nvml.rig import Rig
 
 PEAK = 2 * 2619e6 * 5120 / 8
@@ -76,4 +76,4 @@ def test_an_unknown_peak_leaves_the_utilisation(rig: Rig) -> None:
 
 def test_gpm_needs_no_energy_counter(rig: Rig) -> None:
     """A GPU whose energy is NOT_SUPPORTED still tells its bandwidth."""
-    assert rig.probe(Scenario(unsupported=("83", "191", "module")), meter="gpm").available
+    assert rig.probe(Scenario(unsupported=(*COUNTERS, "module")), meter="gpm").available

@@ -33,15 +33,17 @@ _MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A value of nvmlDeviceGetFieldValues.
+    """A value of nvmlDeviceGetFieldValues, or of a function of its own.
 
     Attributes:
         number: NVML_FI_DEV_*.
         scope: 0, or what the field takes: for power and energy 0 is the GPU, 1 the whole module.
+        function: gives the same value of the GPU where the field is not served; None for the field.
     """
 
     number: int
     scope: int = 0
+    function: str | None = None
 
 
 class Gpu:
@@ -90,21 +92,17 @@ class Gpu:
         return found if isinstance(found, Absent) else int(found)
 
     def fields(self, wanted: Sequence[Field]) -> tuple[float | Absent, ...]:
-        """Return several values in one call, each in NVML's unit or absent by itself.
+        """Return several values, the fields in one call, each in NVML's unit or absent by itself.
 
         Raises:
             GpuLostError: the GPU is lost.
         """
-        found = self.ask(
-            "nvmlDeviceGetFieldValues", [(field.number, field.scope) for field in wanted]
-        )
-        if isinstance(found, Absent):
-            return (found,) * len(wanted)
+        asked = [(field.number, field.scope) for field in wanted if field.function is None]
+        found = self.ask("nvmlDeviceGetFieldValues", asked) if asked else []
+        values = iter([found] * len(asked) if isinstance(found, Absent) else map(_value, found))
         return tuple(
-            absent(each.nvmlReturn)
-            if each.nvmlReturn
-            else getattr(each.value, _MEMBERS[each.valueType])
-            for each in found
+            next(values) if field.function is None else self.number(field.function)
+            for field in wanted
         )
 
     def processes(self) -> tuple[int, ...] | Absent:
@@ -113,13 +111,14 @@ class Gpu:
         Raises:
             GpuLostError: the GPU is lost.
         """
-        ids: list[int] = []
-        for kind in ("Compute", "Graphics"):
-            found = self.ask(f"nvmlDeviceGet{kind}RunningProcesses_v3")
-            if isinstance(found, Absent):
-                return found
-            ids += [process.pid for process in found]
-        return tuple(sorted(set(ids)))  # one that computes and draws is in both lists
+        computing = self.ask("nvmlDeviceGetComputeRunningProcesses_v3")
+        if isinstance(computing, Absent):
+            return computing
+        drawing = self.ask("nvmlDeviceGetGraphicsRunningProcesses_v3")
+        if isinstance(drawing, Absent):  # a board for computing alone
+            drawing = []
+        # One that computes and draws is in both lists.
+        return tuple(sorted({process.pid for process in (*computing, *drawing)}))
 
     def refuse_partitioned(self) -> None:
         """Refuse a GPU whose MIG mode is on; one that does not know MIG is whole.
@@ -150,6 +149,18 @@ class Gpu:
             "persistence": None if isinstance(persistence, Absent) else bool(persistence),
             "power_limit_w": None if isinstance(limit, Absent) else limit / 1e3,
         }
+
+
+def _value(field: Any) -> float | Absent:  # noqa: ANN401 - pynvml's structure
+    """Return the value of a field that NVML answered.
+
+    Raises:
+        GpuLostError: the GPU is lost.
+    """
+    if field.nvmlReturn:
+        return absent(field.nvmlReturn)
+    value: float = getattr(field.value, _MEMBERS[field.valueType])
+    return value
 
 
 def open_gpu(wanted: int | str) -> Gpu:

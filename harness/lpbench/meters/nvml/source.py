@@ -10,10 +10,16 @@ from lpbench.meters.nvml.absent import Absent, MissingError
 from lpbench.meters.nvml.device import Field, Gpu
 
 _MODULE = 1
-_COUNTERS = (Field(83), Field(191), Field(191, _MODULE))
-"""TOTAL_ENERGY_CONSUMPTION; ENERGY of the GPU; ENERGY of the whole module, where superchips answer
-for nothing less. In mJ."""
+_COUNTERS = (
+    Field(83),
+    Field(191),
+    Field(83, function="nvmlDeviceGetTotalEnergyConsumption"),
+    Field(191, _MODULE),
+)
+"""TOTAL_ENERGY_CONSUMPTION; ENERGY of the GPU; the first where fields are not served; ENERGY of the
+whole module, where superchips answer for nothing less. In mJ."""
 _INSTANT, _AVERAGE = 186, 185
+_USAGE = Field(_AVERAGE, function="nvmlDeviceGetPowerUsage")
 _AVERAGED_S = 1.0
 """POWER_AVERAGE is a mean over the last second (nvml.h, nvmlDeviceGetPowerUsage)."""
 
@@ -76,7 +82,7 @@ def find_source(gpu: Gpu) -> Source:
     if not served:
         raise _no_counter(gpu, next(each for each in answers if isinstance(each, Absent)))
     scope = served[0].scope
-    offered = (Field(_INSTANT, scope), Field(_AVERAGE, scope))
+    offered = (Field(_INSTANT, scope), Field(_AVERAGE, scope), *([] if scope else [_USAGE]))
     answers = gpu.fields(offered)
     powers = [
         field
@@ -88,7 +94,7 @@ def find_source(gpu: Gpu) -> Source:
 
 def _no_counter(gpu: Gpu, absent: Absent) -> MissingError:
     if absent.code == "missing_symbol":
-        reason = "the driver is too old: its library lacks nvmlDeviceGetFieldValues"
+        reason = "the driver is too old: its library has no call for energy"
         return MissingError(code=absent.code, reason=reason, fix="update the driver")
     return MissingError(
         code=absent.code,

@@ -341,6 +341,9 @@ Return nvmlDeviceGetGraphicsRunningProcesses_v3(Device device, unsigned *count, 
     return SUCCESS;
 }
 
+ANSWER(unsigned long long, nvmlDeviceGetTotalEnergyConsumption, counter_mj())
+ANSWER(unsigned, nvmlDeviceGetPowerUsage, mean_mw(now_s() - 1, now_s()))
+
 /* ---- the interface: fields ---- */
 
 typedef struct {
