@@ -54,7 +54,7 @@ def test_measured_stands_beside_counted() -> None:
     (table,) = measured_tables(record)
     assert ("", "by", "chunked", "layered") == table.columns
     rows = {row[:2]: row[2:] for row in table.rows}
-    assert ("7.00 GB\n+-20.00 MB", "-\nno_device") == rows["DRAM read", "cupti"]
+    assert ("7.00 GB\n±20.00 MB", "-\nno_device") == rows["DRAM read", "cupti"]
     assert "1.00 GB" == rows["DRAM written", "cupti"][0]
     assert ("2.00 GB", "1.20 GB") == rows["experts", "count"]
     assert "(2.50 GB)\nfits_in_cache" == rows["experts", "cupti"][0]

@@ -67,7 +67,7 @@ def _cell(reading: Reading | None) -> str:
     text = format_bytes(reading.value)
     if reading.reasons:
         return "\n".join((f"({text})", *reading.reasons))
-    return f"{text}\n+-{format_bytes(reading.uncertainty)}" if reading.uncertainty else text
+    return f"{text}\n±{format_bytes(reading.uncertainty)}" if reading.uncertainty else text
 
 
 def _factor(reading: Reading | None) -> str:
