@@ -8,7 +8,7 @@ from lpbench import __version__
 from lpbench.testing.records import example_record
 from tests.cli.command import OK, CommandLine, finish, run, start
 
-COMMANDS = ("traffic", "energy", "plan", "check", "doctor", "list")
+COMMANDS = ("traffic", "energy", "plan", "compare", "check", "doctor", "list")
 HEAVY = {"torch", "transformers", "tokenizers", "safetensors", "pandas", "scipy"}
 
 SCRIPT = """
@@ -55,8 +55,9 @@ def test_comparing_two_files_needs_no_torch(tmp_path: Path) -> None:
     """A gate over two records runs where there is no torch."""
     for name in ("baseline.json", "record.json"):
         (tmp_path / name).write_text(example_record().to_json())
-    found = imported("check", "--baseline", tmp_path / "baseline.json", tmp_path / "record.json")
-    assert not found & HEAVY
+    files = (tmp_path / "baseline.json", tmp_path / "record.json")
+    assert not imported("check", "--baseline", *files) & HEAVY
+    assert not imported("compare", *files) & {*HEAVY, "numpy"}
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

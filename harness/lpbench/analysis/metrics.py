@@ -23,7 +23,7 @@ class Metric:
         unit: unit of the value.
         meaning: the formula in words.
         exact: the same on every machine, for routing that is drawn and not computed.
-        compared: shown as a ratio between arms.
+        compared: shown as a ratio between arms; less is better.
     """
 
     unit: str
@@ -105,10 +105,10 @@ METRICS: Mapping[str, Metric] = {
 
 ENERGY_METRICS: Mapping[str, Metric] = {
     "joules_per_total_token": Metric(
-        JOULES, "joules over prompt and output tokens: the paper's energy per token"
+        JOULES, "joules over prompt and output tokens: the paper's energy per token", compared=True
     ),
-    "joules_per_output_token": Metric(JOULES, "joules over output tokens"),
-    "joules_per_request": Metric(JOULES, "joules over requests"),
+    "joules_per_output_token": Metric(JOULES, "joules over output tokens", compared=True),
+    "joules_per_request": Metric(JOULES, "joules over requests", compared=True),
     "total_gpu_energy_j": Metric(JOULES, "joules of the GPU in one window, idle power included"),
     "total_cpu_package_energy_j": Metric(
         JOULES, "joules of the CPU packages in one window, idle power included"
@@ -118,6 +118,11 @@ ENERGY_METRICS: Mapping[str, Metric] = {
     "idle_share": Metric(RATIO, "idle power x length of a window, over its joules"),
 }
 """The metrics of the energy pass, by name."""
+
+COMPARED: Mapping[str, Metric] = {
+    name: metric for name, metric in {**METRICS, **ENERGY_METRICS}.items() if metric.compared
+}
+"""The metrics of any pass of which less is better."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

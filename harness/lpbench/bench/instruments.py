@@ -119,7 +119,7 @@ def find_instruments(counters: Counters | None, device: str) -> Instruments:
             if counters.required:
                 msg = f"--require-counters: {name}: {found.reason}; fix: {found.fix}"
                 raise UnavailableError(msg)
-            absent[name] = found.code or ""
+            absent[name] = found.code or "unavailable"
             cautions.append(no_counters(name, f"{found.reason}; fix: {found.fix}"))
             continue
         facts[name] = dict(found.facts)

@@ -11,7 +11,7 @@ from typing import Annotated, cast
 import typer
 
 from lpbench import __version__
-from lpbench.cli import catalogue, check, doctor, energy, plan, traffic
+from lpbench.cli import catalogue, check, compare, doctor, energy, plan, traffic
 from lpbench.errors import InputError, LpbenchError, RunError, UnavailableError
 
 INTERRUPTED = 130
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command(name="traffic")(traffic.traffic)
 app.command(name="energy")(energy.energy)
 app.command(name="plan")(plan.plan)
+app.command(name="compare")(compare.compare)
 app.command(name="check")(check.check)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="list")(catalogue.list_)

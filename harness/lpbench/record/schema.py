@@ -13,7 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model
 
 SCHEMA_VERSION: Literal[1] = 1
 
-Number = int | FiniteFloat
+LARGEST = 2**63 - 1
+"""No count is larger; what is could not be divided."""
+
+Number = Annotated[int, Field(ge=-LARGEST, le=LARGEST)] | FiniteFloat
+
+Code = Annotated[str, Field(min_length=1)]
+"""A reason."""
 
 
 class _Part(BaseModel):
@@ -41,7 +47,7 @@ class Reading(_Part):
     method: Literal["counted", "measured", "modelled"]
     source: str
     validity: Literal["valid", "invalid", "absent"] = "valid"
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Code, ...] = ()
     pass_: Annotated[str, Field(alias="pass")]
     uncertainty: Number | None = None
     samples: tuple[Number, ...] = ()

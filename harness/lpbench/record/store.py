@@ -171,6 +171,24 @@ def read_record(path: Path) -> Record:
         raise InputError(msg) from None
 
 
+def read_runs(path: Path) -> tuple[Record, ...]:
+    """Read the runs of one experiment: a record, a run's folder, or a folder of such folders.
+
+    Raises:
+        InputError: as `read_record`; or the folder holds no run.
+    """
+    if not path.is_dir() or (path / "run.json").exists():
+        return (read_record(path),)
+    try:
+        folders = sorted(one.parent for one in path.glob("*/run.json"))
+    except OSError as error:
+        msg = f"record {path} cannot be read: {error}"
+        raise InputError(msg) from None
+    if not folders:
+        raise InputError(f"{path} holds no run.json, and no folder in it does")
+    return tuple(read_record(folder) for folder in folders)
+
+
 def check_writable(path: Path) -> None:
     """Check that a file can be written, without writing it.
 

@@ -1,0 +1,84 @@
+"""Whether two runs may be compared, and what stands against it by name.
+
+Owns: which keys of a record must agree, for counts and for what was measured.
+Must not know: statistics, verdicts.
+
+What the code under test decides may differ: version, revision, packages, kernels. What decides the
+work or the machine may not.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from pydantic import JsonValue
+
+from lpbench.errors import InputError
+from lpbench.record.schema import Record
+from lpbench.registry import LONGEST_SHOWN
+
+FREE = frozenset({"schedules", "device"})
+"""Keys of the spec that do not decide what one arm counts."""
+
+MACHINE = ("device_name", "cpu", "driver", "device")
+"""What must agree besides for measured figures; `cpu` only where the work ran on it."""
+
+
+def refuse_incomparable(
+    baseline: Record, candidate: Record, *, allowed: Collection[str] = ()
+) -> None:
+    """Refuse records of different experiments.
+
+    Raises:
+        InputError: names every key that differs, with both values.
+    """
+    for record, name in ((baseline, "the first record"), (candidate, "the second record")):
+        if record.status != "complete":
+            msg = f"{name} is of a run that failed ({record.failure}); it cannot be compared"
+            raise InputError(msg)
+    keys = sorted(({*baseline.spec} | {*candidate.spec}) - FREE - {*allowed})
+    differ = list(_differences(baseline.spec, candidate.spec, keys))
+    if differ:
+        names = " ".join(f"--allow {key}" for key, _, _ in differ)
+        said = ", ".join(f"{key} is {_short(a)} and {_short(b)}" for key, a, b in differ)
+        raise InputError(f"not comparable: {said}; {names} compares them all the same")
+
+
+def machine_differences(
+    baseline: Record, candidate: Record, *, allowed: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Return the keys of the machine that differ, which measured figures may not."""
+    on_cpu = baseline.spec.get("device") == candidate.spec.get("device") == "cpu"
+    keys = [key for key in MACHINE if key not in allowed and (key != "cpu" or on_cpu)]
+    if on_cpu:
+        keys = [key for key in keys if key != "driver"]
+    before, after = ({**one.environment, **one.spec} for one in (baseline, candidate))
+    return tuple(key for key, _, _ in _differences(before, after, keys))
+
+
+def refuse_mixed(records: Sequence[Record], *, name: str) -> None:
+    """Refuse replicates that are not of one experiment and one pass.
+
+    Raises:
+        InputError: names what differs.
+    """
+    first = records[0]
+    for other in records[1:]:
+        refuse_incomparable(first, other)
+        if other.command != first.command:
+            msg = f"{name} mixes runs of {first.command!r} and {other.command!r}"
+            raise InputError(msg)
+        if machine := machine_differences(first, other):
+            raise InputError(f"{name} mixes runs of different machines: {', '.join(machine)}")
+
+
+def _differences(
+    before: Mapping[str, JsonValue], after: Mapping[str, JsonValue], keys: Sequence[str]
+) -> Iterator[tuple[str, JsonValue, JsonValue]]:
+    for key in keys:
+        first, second = before.get(key), after.get(key)
+        if first != second:
+            yield key, first, second
+
+
+def _short(value: JsonValue) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."

@@ -1,0 +1,118 @@
+"""What `lpbench compare` says: verdicts, or the passes of one experiment side by side.
+
+Owns: the words and the rounding.
+Must not know: how a verdict comes about.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from lpbench.analysis.verdict import Verdict
+from lpbench.analysis.versus import ALL
+from lpbench.record.schema import Reading
+from lpbench.report.table import Table
+from lpbench.units import BYTES, COUNT, JOULES, MILLISECONDS, RATIO, format_bytes
+
+ABSENT = "-"
+
+JOINED: Mapping[str, tuple[str, ...]] = {
+    "expert\nbytes": ("expert_bytes",),
+    "reload\nfactor": ("reload_factor",),
+    "DRAM\nread": ("dram_bytes_read", "dram_bytes_gpm"),
+    "TTFT\nmean": ("ttft_ms_mean",),
+    "TBT\nmean": ("tbt_ms_mean",),
+    "J per\ntoken": ("joules_per_total_token",),
+    "J per out-\nput token": ("joules_per_output_token",),
+}
+"""The columns of the joined table, and what stands in each, the best first."""
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> Table:
+    """Return a row per verdict; below a change its interval, below a verdict what it detects.
+
+    What no side has is left to the notes.
+    """
+    shown = [one for one in verdicts if not _is_nowhere(one)]
+    rows = []
+    for at, one in enumerate(shown):
+        is_first = at == 0 or shown[at - 1].candidate != one.candidate
+        rows.append((one.candidate if is_first else "", *_cells(one)))
+    return Table(
+        columns=("schedule", "metric", "before", "after", "change", "verdict"),
+        rows=tuple(rows),
+        left=(0, 1, 5),
+    )
+
+
+def _is_nowhere(one: Verdict) -> bool:
+    return one.status == "incomparable" and one.before is None and one.metric != ALL
+
+
+def _cells(one: Verdict) -> tuple[str, ...]:
+    change = ABSENT if one.ratio is None else f"{one.ratio - 1:+.2%}"
+    if one.interval is not None:
+        low, high = (edge - 1 for edge in one.interval)
+        change += f"\n{low:+.2%}..{high:+.2%}"
+    said = f"{one.status}: {one.reason}"
+    if one.detectable is not None:
+        said += f"\ndetects {one.detectable:.2%}"
+    return (
+        one.metric.replace("_", " "),
+        _figure(one.before, one.unit),
+        _figure(one.after, one.unit),
+        change,
+        said + "\nwithin this process" * one.within_process,
+    )
+
+
+def verdict_notes(verdicts: Sequence[Verdict], *, delta: float) -> tuple[str, ...]:
+    """Return how many verdicts there are of each kind, and what they mean."""
+    counted = Counter[str](one.status for one in verdicts)
+    kinds = ("better", "worse", "same", "undecided", "incomparable")
+    numbers = ", ".join(f"{counted[kind]} {kind}" for kind in kinds if counted[kind])
+    rule = (
+        f"{numbers or 'nothing to compare'}. Same is within {delta:.2%}; an interval that is not "
+        "all within or all beyond it decides nothing."
+    )
+    said = [rule]
+    nowhere: dict[str, dict[str, None]] = {}
+    for one in filter(_is_nowhere, verdicts):
+        nowhere.setdefault(one.reason, {})[one.metric.replace("_", " ")] = None
+    said += [f"Not comparable ({why}): {', '.join(names)}." for why, names in nowhere.items()]
+    reasons = {one.reason for one in verdicts}
+    if "too_few_processes" in reasons or "one_run" in reasons:
+        said.append(
+            "Measured figures are judged over processes: give folders of 6 runs or more, one "
+            "folder a side."
+        )
+    if any(one.within_process for one in verdicts):
+        said.append("A verdict within this process says nothing of the next one.")
+    return tuple(said)
+
+
+def joined_table(arms: Mapping[str, Mapping[str, Reading]]) -> Table:
+    """Return a row per arm: bytes, latency and joules of the same experiment."""
+    return Table(
+        title="one experiment, its passes side by side",
+        columns=("schedule", *JOINED),
+        rows=tuple(
+            (label, *(_best(readings, names) for names in JOINED.values()))
+            for label, readings in arms.items()
+        ),
+    )
+
+
+def _best(readings: Mapping[str, Reading], names: Sequence[str]) -> str:
+    found = [readings[name] for name in names if name in readings]
+    best = next((one for one in found if one.value is not None), None)
+    if best is None:
+        return "\n".join((ABSENT, *dict.fromkeys(c for one in found for c in one.reasons)))
+    text = _figure(best.value, best.unit)
+    return "\n".join((f"({text})", *best.reasons)) if best.reasons else text
+
+
+def _figure(value: float | None, unit: str) -> str:
+    if value is None:
+        return ABSENT
+    forms = {MILLISECONDS: "{:.1f} ms", JOULES: "{:.4g} J", RATIO: "{:.3f}", COUNT: "{:.0f}"}
+    return format_bytes(value) if unit == BYTES else forms.get(unit, "{:.4g}").format(value)

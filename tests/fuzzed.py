@@ -1,0 +1,106 @@
+"""Records that were damaged at random: whatever reads them says so in one line, or copes.
+
+`python -m tests.fuzzed 10000` damages so many and prints what became of them.
+"""
+
+import json
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lpbench.record.schema import Record
+from lpbench.testing.records import example_record
+from tests.cli.command import BAD_INPUT, OK, REGRESSION, call, contents
+
+VALUES: tuple[object, ...] = (
+    None, True, -1, 0, 1, 1e308, -1e308, 1e-320, 10**400, "", "x" * 10_000, "\ud800", "nan",
+    [], {}, [[]], {"value": None}, float("nan"), float("inf"),
+)  # fmt: skip
+"""What is put in the place of something."""
+
+ENDINGS = {OK, BAD_INPUT, REGRESSION}
+
+
+def damaged(record: Record, drawn: random.Random) -> bytes:
+    """Return the record with a few things replaced, removed, repeated or cut off."""
+    document = json.loads(record.to_json())
+    for _ in range(drawn.choice((1, 1, 1, 2, 5))):
+        _damage(document, drawn)
+    text = json.dumps(document).encode(errors="surrogatepass")
+    if drawn.random() < 0.1:
+        return text[: drawn.randrange(len(text))]
+    if drawn.random() < 0.1:
+        at = drawn.randrange(len(text))
+        return text[:at] + drawn.randbytes(3) + text[at + 3 :]
+    return text
+
+
+def _damage(document: Any, drawn: random.Random) -> None:  # noqa: ANN401 - JSON of any shape
+    """Change one place, as likely deep down as at the top."""
+    place, key = drawn.choice(list(_places(document)) or [(None, None)])
+    if place is None:
+        return
+    kind = drawn.random()
+    if kind < 0.6:
+        place[key] = drawn.choice(VALUES)
+    elif kind < 0.8 or not isinstance(place, list):
+        del place[key]
+    else:
+        place.append(place[key])
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401 - JSON of any shape
+    """Yield every (container, key)."""
+    keys: list[Any] = []
+    if isinstance(value, dict):
+        keys = list(value)
+    elif isinstance(value, list):
+        keys = list(range(len(value)))
+    for key in keys:
+        yield value, key
+        yield from _places(value[key])
+
+
+def fuzz(count: int, folder: Path, *, seed: int = 0) -> Counter[str]:
+    """Put damaged records through `compare` and `check`; return how often each ending was.
+
+    Raises:
+        AssertionError: a command ended otherwise than it may, said more than a line, or left a
+            file.
+    """
+    drawn = random.Random(seed)
+    whole, bad = folder / "whole.json", folder / "bad.json"
+    whole.write_text(example_record().to_json(), encoding="utf-8")
+    endings: Counter[str] = Counter()
+    for _ in range(count):
+        bad.write_bytes(damaged(example_record(), drawn))
+        before = contents(folder)
+        sides = drawn.choice(((whole, bad), (bad, whole), (bad, bad)))
+        for arguments in (
+            ("compare", *sides),
+            ("compare", bad),
+            ("check", "--baseline", sides[0], sides[1]),
+        ):
+            result = call(*arguments)
+            assert result.code in ENDINGS, (arguments[0], result, bad.read_bytes())
+            lines = result.err.splitlines()
+            assert len(lines) == (result.code == BAD_INPUT), (result, bad.read_bytes())
+            endings[f"{arguments[0]} {result.code}"] += 1
+        assert before == contents(folder)
+    return endings
+
+
+def main() -> None:
+    """Damage as many as the first argument says."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = fuzz(int(sys.argv[1]), Path(folder))
+    for name, times in sorted(found.items()):
+        sys.stdout.write(f"{name:12} {times:7}\n")
+
+
+if __name__ == "__main__":
+    main()
