@@ -8,11 +8,12 @@ import inspect
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lpbench.bench.spec import DEFAULT_MODEL, DEFAULT_SCHEDULES, DEFAULT_WORKLOAD, RunSpec
+from lpbench.cli.replicas import MOST, run_replicas
 from lpbench.errors import InputError
 from lpbench.registry import unknown
 
@@ -40,20 +41,36 @@ def takes_run(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command that takes the options of a run where `command` takes its `spec`.
 
     Typer reads a command's options from its signature; the result's has those of `_run_spec`, then
-    `command`'s own.
+    `command`'s own, then how often it runs.
     """
     shared = inspect.signature(_run_spec, eval_str=True).parameters
     own = dict(inspect.signature(command, eval_str=True).parameters)
     del own["spec"]
 
     @wraps(command)
-    def run(**given: object) -> None:
+    def run(**given: Any) -> None:  # noqa: ANN401 - as Typer passes them
         options = {name: given.pop(name) for name in shared}
-        command(spec=_run_spec(**options), **given)  # type: ignore[arg-type]
+        num_runs = given.pop("num_runs")
+        if not 1 <= num_runs <= MOST:
+            raise InputError(f"--num-runs {num_runs} is out of range; accepted: 1 to {MOST}")
+        if num_runs == 1:
+            command(spec=_run_spec(**options), **given)
+            return
+        run_replicas(num_runs, output=given["output"], json=given["json"], quiet=given["quiet"])
 
-    signature = inspect.Signature([*shared.values(), *own.values()])
+    replicas = inspect.signature(_num_runs, eval_str=True).parameters
+    signature = inspect.Signature([*shared.values(), *own.values(), *replicas.values()])
     run.__signature__ = signature  # type: ignore[attr-defined]
     return run
+
+
+def _num_runs(
+    *,
+    num_runs: Annotated[
+        int, typer.Option(help="Processes, each a run of its own in a folder of --output.")
+    ] = 1,
+) -> None:
+    """Hold the option of `takes_run`."""
 
 
 def choose_meters(kind: str, names: Sequence[str], *, known: Sequence[str]) -> tuple[str, ...]:

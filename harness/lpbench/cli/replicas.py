@@ -1,0 +1,70 @@
+"""`--num-runs`: the same command in several processes, one after the other.
+
+Owns: the processes' command line and folders, what is said in between.
+Must not know: what a command measures.
+
+Blocks of one process share its luck, so what is claimed of the code is judged over processes.
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from lpbench.errors import InputError
+
+MOST = 1000
+"""More processes nobody waits for."""
+
+OWN = ("--num-runs", "--output", "--json")
+"""Options that are this file's, and no process's."""
+
+
+def run_replicas(num_runs: int, *, output: Path | None, json: str | None, quiet: bool) -> None:
+    """Run this command line so often, each in a folder of its own, and compare the arms.
+
+    Raises:
+        InputError: there is no folder for the runs, or it is not empty.
+        typer.Exit: with the code of the process that failed.
+    """
+    if output is None:
+        raise InputError(f"--num-runs {num_runs} needs --output DIR: a folder a run")
+    if json is not None:
+        raise InputError("--num-runs writes no --json: every run has a record of its own in DIR")
+    from lpbench.analysis.verdict import DELTA
+    from lpbench.analysis.versus import compare_arms_of
+    from lpbench.cli.render import console, print_table
+    from lpbench.record.store import RunStore, read_runs
+    from lpbench.report.compare import verdict_notes, verdict_table
+
+    RunStore(output=output, json=None)  # refuses a folder that is not empty
+    common = without_options(sys.argv[1:], OWN)
+    for at in range(1, num_runs + 1):
+        folder = output / f"run-{at:0{len(str(num_runs))}}"
+        sys.stderr.write(f"lpbench: run {at} of {num_runs}\n")
+        command = (sys.executable, "-m", "lpbench", *common, "--output", str(folder))
+        code = subprocess.run(  # noqa: S603 - this very command line
+            command, check=False, stdout=subprocess.DEVNULL
+        ).returncode
+        if code:
+            raise typer.Exit(code if code > 0 else 1)
+    verdicts = compare_arms_of(read_runs(output))
+    print_table(verdict_table(verdicts))
+    for line in () if quiet else verdict_notes(verdicts, delta=DELTA):
+        console().print(line)
+
+
+def without_options(arguments: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return a command line without some options and their values, `--name value` or `--name=`."""
+    kept: list[str] = []
+    skip = False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument in names:
+            skip = True
+        elif argument.partition("=")[0] not in names:
+            kept.append(argument)
+    return kept
