@@ -1,6 +1,6 @@
 import pytest
 
-from lpbench.analysis.gate import Difference, Gate, check_exact, gate
+from lpbench.analysis.gate import Figure, check_exact, gate
 from lpbench.analysis.metrics import METRICS
 from lpbench.errors import InputError
 from lpbench.record.schema import Record
@@ -26,8 +26,8 @@ def refusal(baseline: Record, candidate: Record) -> str:
 
 def test_equal_records_differ_in_nothing() -> None:
     """Every exact figure of both arms is compared."""
-    expected = Gate(compared=2 * FIGURES, arms=2, differences=())
-    assert expected == gate(BASELINE, example_record())
+    found = gate(BASELINE, example_record())
+    assert (2, 2 * FIGURES, ()) == (found.arms, len(found.figures), found.differences)
 
 
 def test_times_may_differ() -> None:
@@ -40,8 +40,8 @@ def test_times_may_differ() -> None:
 def test_a_figure_that_differs_is_named() -> None:
     """Arm, metric and both values, for however small a difference."""
     expected = (
-        Difference(arm="layered", metric="preemptions", baseline=0, candidate=1),
-        Difference(
+        Figure(arm="layered", metric="preemptions", baseline=0, candidate=1),
+        Figure(
             arm="layered", metric="expert_bytes", baseline=1_200_000_000, candidate=1_200_000_001
         ),
     )
@@ -67,7 +67,8 @@ def test_a_figure_that_neither_record_has_is_not_counted_as_compared() -> None:
     """The verdict names how many figures are equal, and nothing equals nothing."""
     first, second = BASELINE.arms
     poorer = example_record(arms=(first, without(second, "reload_factor", "expert_coverage")))
-    assert Gate(compared=2 * FIGURES - 2, arms=2, differences=()) == gate(poorer, poorer)
+    found = gate(poorer, poorer)
+    assert (2 * FIGURES - 2, ()) == (len(found.figures), found.differences)
 
 
 @pytest.mark.parametrize(
@@ -128,3 +129,41 @@ def test_a_record_is_exact_or_refused() -> None:
         check_exact(example_record(status="failed", failure="interrupted"), name="baseline")
     with pytest.raises(InputError, match="routing=model"):
         check_exact(respecified(routing="model"), name="baseline")
+
+
+def measured(value: float, *, machine: str = "GPU", **changes: object) -> Record:
+    """Return the example record with DRAM bytes read of its second arm."""
+    first, second = BASELINE.arms
+    reading = second.metrics["dram_bytes_read"].model_copy(
+        update={"value": value, "validity": "valid", "reasons": (), "source": "cupti"} | changes
+    )
+    second = second.model_copy(update={"metrics": {**second.metrics, "dram_bytes_read": reading}})
+    return example_record(arms=(first, second), environment={"device_name": machine})
+
+
+@pytest.mark.parametrize(
+    ("value", "differs"), [(1000, False), (1020, False), (1021, True), (980, False), (979, True)]
+)
+def test_measured_bytes_may_differ_by_two_per_cent(value: float, *, differs: bool) -> None:
+    """Either way: fewer bytes than the baseline's call for a new one."""
+    found = gate(measured(1000), measured(value))
+    assert differs == bool(found.differences)
+    assert 2 * FIGURES + 1 == len(found.figures)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [measured(5000, machine="another"), measured(5000, source="gpm")],
+    ids=["another machine", "another instrument"],
+)
+def test_bytes_that_are_not_alike_are_not_gated(other: Record) -> None:
+    """Nor on a machine that the baseline does not name; counts are all the same."""
+    assert 2 * FIGURES == len(gate(measured(1000), other).figures)
+
+
+def test_bytes_that_were_measured_in_vain_prove_nothing() -> None:
+    """The baseline has them, the record has codes: named, and no difference."""
+    failed = measured(1000, validity="invalid", reasons=("overflow",))
+    found = gate(measured(1000), failed)
+    assert ((("layered", "dram_bytes_read", "overflow"),), ()) == (found.void, found.differences)
+    assert () == gate(failed, measured(1000)).void

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from lpbench.testing.records import example_record
-from tests.cli.command import BAD_INPUT, OK, REGRESSION, CommandLine, contents, one_line, read_json
+from tests.cli.command import (
+    BAD_INPUT,
+    INVALID,
+    OK,
+    REGRESSION,
+    CommandLine,
+    contents,
+    one_line,
+    read_json,
+)
 
 SMALL_WORKLOAD = """
 name = "small"
@@ -93,6 +102,68 @@ def test_times_are_not_compared(lpbench: CommandLine, baseline: Path, candidate:
 
     edit(candidate / "run.json", slow_down)
     assert OK == lpbench("check", "--baseline", baseline, candidate).code
+
+
+def test_a_red_job_has_its_files(
+    lpbench: CommandLine, tmp_path: Path, baseline: Path, candidate: Path
+) -> None:
+    """JUnit anew, the summary appended; exit 3 all the same."""
+
+    def worsen(document: dict[str, Any]) -> None:
+        document["arms"][1]["metrics"]["expert_bytes"]["value"] += 1
+
+    edit(candidate / "run.json", worsen)
+    (tmp_path / "summary.md").write_text("before\n")
+    files = ("--junit", tmp_path / "junit.xml", "--summary", tmp_path / "summary.md")
+    result = lpbench("check", "--baseline", baseline, candidate, *files)
+    assert (REGRESSION, "") == (result.code, result.err)
+    assert 'failures="1"' in (tmp_path / "junit.xml").read_text()
+    text = (tmp_path / "summary.md").read_text()
+    assert text.startswith("before\n### lpbench check: figures differ")
+
+
+def test_a_file_that_cannot_be_written_is_refused_before(
+    lpbench: CommandLine, tmp_path: Path, baseline: Path, candidate: Path
+) -> None:
+    """Nothing is compared for nobody."""
+    for option in ("--junit", "--summary"):
+        where = (option, tmp_path / "nowhere" / "file")
+        assert "cannot be written" in refusal(
+            lpbench, tmp_path, "--baseline", baseline, candidate, *where
+        )
+
+
+def test_a_baseline_is_replaced_when_asked(
+    lpbench: CommandLine, baseline: Path, candidate: Path
+) -> None:
+    """The differences are told, and then it equals what was checked."""
+
+    def worsen(document: dict[str, Any]) -> None:
+        document["arms"][1]["metrics"]["expert_bytes"]["value"] += 1
+
+    edit(candidate / "run.json", worsen)
+    result = lpbench("check", "--baseline", baseline, candidate, "--update-baseline")
+    assert OK == result.code
+    assert "differ from" in result.out
+    assert "baseline.json is now what was checked" in result.out
+    assert OK == lpbench("check", "--baseline", baseline, candidate).code
+    assert read_json(candidate / "run.json") == read_json(baseline)
+
+
+def test_bytes_that_were_measured_in_vain(
+    lpbench: CommandLine, baseline: Path, candidate: Path
+) -> None:
+    """Exit 5: neither red nor green."""
+
+    def give(document: dict[str, Any], **changes: object) -> None:
+        reading = document["arms"][0]["metrics"]["dram_bytes_read"]
+        reading |= {"value": 10, "validity": "valid", "reasons": []} | changes
+
+    edit(baseline, give)
+    edit(candidate / "run.json", lambda one: give(one, validity="invalid", reasons=["overflow"]))
+    result = lpbench("check", "--baseline", baseline, candidate)
+    assert INVALID == result.code
+    assert "dram_bytes_read: not valid (overflow)" in result.out
 
 
 def test_a_missing_record(lpbench: CommandLine, tmp_path: Path, baseline: Path) -> None:

@@ -1,24 +1,48 @@
-"""The exact gate: deterministic figures equal the baseline's, or they do not.
+"""The gate: deterministic figures equal the baseline's, measured DRAM bytes are near them.
 
 Owns: which records may be compared, and the differences found.
 Must not know: statistics, exit codes.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lpbench.analysis.comparable import machine_differences
 from lpbench.analysis.metrics import METRICS
 from lpbench.errors import InputError
 from lpbench.record.schema import Arm, Record
 
+DRAM = ("dram_bytes_read", "dram_bytes_written", "dram_bytes_gpm", "expert_bytes_measured")
+"""Measured figures that are steady enough to be gated without statistics ..."""
+
+DRAM_TOLERANCE = 0.02
+"""... within this share of the baseline's, either way (MEASURING.md 4.3)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """One figure that is not the baseline's."""
+class Figure:
+    """One figure of an arm beside the baseline's.
+
+    Attributes:
+        arm: its label.
+        metric: its name.
+        baseline: the baseline's value; None where it has none.
+        candidate: the record's.
+        tolerance: share by which they may differ; 0 for a count.
+    """
 
     arm: str
     metric: str
     baseline: float | None
     candidate: float | None
+    tolerance: float = 0
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether both are the same, within the tolerance."""
+        if self.baseline is None or self.candidate is None or not self.tolerance:
+            return self.baseline == self.candidate
+        return abs(self.candidate - self.baseline) <= self.tolerance * abs(self.baseline)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,18 +50,24 @@ class Gate:
     """What the gate found.
 
     Attributes:
-        compared: figures compared.
         arms: arms compared.
-        differences: those that differ.
+        figures: figures compared.
+        void: arm, metric and codes of DRAM figures that the baseline has and the record measured
+            without success: they prove nothing either way.
     """
 
-    compared: int
     arms: int
-    differences: tuple[Difference, ...]
+    figures: tuple[Figure, ...]
+    void: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def differences(self) -> tuple[Figure, ...]:
+        """The figures that differ."""
+        return tuple(one for one in self.figures if not one.is_equal)
 
 
 def gate(baseline: Record, candidate: Record) -> Gate:
-    """Compare every exact metric of every arm.
+    """Compare every exact metric of every arm; on the baseline's own machine DRAM bytes too.
 
     Raises:
         InputError: the records are not of the same experiment, or one is not complete; names the
@@ -54,14 +84,15 @@ def gate(baseline: Record, candidate: Record) -> Gate:
     if labels[0] != labels[1]:
         msg = f"not comparable: the arms are {labels[1]}, in the baseline {labels[0]}"
         raise InputError(msg)
-    compared = 0
-    differences: list[Difference] = []
+    figures: list[Figure] = []
+    void: list[tuple[str, str, str]] = []
+    is_same_machine = not machine_differences(baseline, candidate)
     for arm, other in zip(baseline.arms, candidate.arms, strict=True):
-        there = arm.metrics.keys() | other.metrics.keys()
-        names = [name for name, metric in METRICS.items() if metric.exact and name in there]
-        compared += len(names)
-        differences += [found for name in names if (found := _differ(name, arm, other))]
-    return Gate(compared=compared, arms=len(baseline.arms), differences=tuple(differences))
+        figures += _exact(arm, other)
+        if is_same_machine:
+            figures += _near(arm, other)
+            void += _void(arm, other)
+    return Gate(arms=len(baseline.arms), figures=tuple(figures), void=tuple(void))
 
 
 def check_exact(record: Record, *, name: str) -> None:
@@ -82,9 +113,37 @@ def _check_complete(record: Record, *, name: str) -> None:
         raise InputError(msg)
 
 
-def _differ(name: str, baseline: Arm, candidate: Arm) -> Difference | None:
-    before = baseline.metrics[name].value if name in baseline.metrics else None
-    after = candidate.metrics[name].value if name in candidate.metrics else None
-    if before == after:
-        return None
-    return Difference(arm=candidate.label, metric=name, baseline=before, candidate=after)
+def _exact(baseline: Arm, candidate: Arm) -> Iterator[Figure]:
+    there = baseline.metrics.keys() | candidate.metrics.keys()
+    for name, metric in METRICS.items():
+        if metric.exact and name in there:
+            yield _figure(name, baseline, candidate, tolerance=0)
+
+
+def _near(baseline: Arm, candidate: Arm) -> Iterator[Figure]:
+    """Return the DRAM figures that both have, valid and from one instrument."""
+    for name in DRAM:
+        before, after = baseline.metrics.get(name), candidate.metrics.get(name)
+        if before is None or after is None or before.reasons or after.reasons:
+            continue
+        if before.source == after.source:
+            yield _figure(name, baseline, candidate, tolerance=DRAM_TOLERANCE)
+
+
+def _void(baseline: Arm, candidate: Arm) -> Iterator[tuple[str, str, str]]:
+    """Return the DRAM figures that the baseline has, and the record has not, for a reason."""
+    for name in DRAM:
+        before, after = baseline.metrics.get(name), candidate.metrics.get(name)
+        if before is not None and after is not None and not before.reasons and after.reasons:
+            yield candidate.label, name, ", ".join(after.reasons)
+
+
+def _figure(name: str, baseline: Arm, candidate: Arm, *, tolerance: float) -> Figure:
+    before, after = (one.metrics.get(name) for one in (baseline, candidate))
+    return Figure(
+        arm=candidate.label,
+        metric=name,
+        baseline=None if before is None else before.value,
+        candidate=None if after is None else after.value,
+        tolerance=tolerance,
+    )

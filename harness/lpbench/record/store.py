@@ -147,6 +147,19 @@ def write_atomically(path: Path, text: str) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def append_text(path: Path, text: str) -> None:
+    """Append to a file that others append to as well.
+
+    Raises:
+        RunError: the disk is full, or the like.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise _not_written(path, error.strerror) from error
+
+
 def read_record(path: Path) -> Record:
     """Read a record: a run.json, or the folder that holds it.
 

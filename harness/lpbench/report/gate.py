@@ -1,30 +1,92 @@
-"""What `lpbench check` says.
+"""What `lpbench check` says: lines, a JUnit file, a summary in Markdown.
 
-Owns: the words for equal and for different.
+Owns: the words for equal and for different, in every form.
 Must not know: exit codes.
 """
 
-from lpbench.analysis.gate import Difference, Gate
+from collections.abc import Sequence
+from xml.etree import ElementTree as ET
+
+from lpbench.analysis.gate import DRAM_TOLERANCE, Figure, Gate
 from lpbench.analysis.metrics import METRICS
 from lpbench.units import COUNT
 
 
 def gate_lines(found: Gate, *, baseline: str) -> tuple[str, ...]:
-    """Return the verdict, and a line per figure that differs."""
-    what = f"{found.compared} exact figures of {found.arms} arms"
-    if not found.differences:
-        return (f"check: {what} equal {baseline}",)
-    count = len(found.differences)
-    return (
-        f"check: {count} of {what} differ from {baseline}",
-        *(_line(one) for one in found.differences),
-    )
+    """Return the verdict, and a line per figure that differs or is void."""
+    exact = [one for one in found.figures if not one.tolerance]
+    near = [one for one in found.figures if one.tolerance]
+    lines = [_verdict(exact, f"exact figures of {found.arms} arms", "equal", baseline=baseline)]
+    if near:
+        within = f"within {DRAM_TOLERANCE:.0%} of"
+        lines.append(_verdict(near, "measured figures", within, baseline=baseline))
+    lines += [_line(one) for one in found.differences]
+    lines += [f"  {arm} {metric}: not valid ({codes})" for arm, metric, codes in found.void]
+    return tuple(lines)
 
 
-def _line(one: Difference) -> str:
+def _verdict(figures: Sequence[Figure], what: str, good: str, *, baseline: str) -> str:
+    differ = sum(not one.is_equal for one in figures)
+    if differ:
+        return f"check: {differ} of {len(figures)} {what} differ from {baseline}"
+    return f"check: {len(figures)} {what} {'are ' * good.startswith('within')}{good} {baseline}"
+
+
+def _line(one: Figure) -> str:
+    return f"  {one.arm} {one.metric}: {_change(one)}"
+
+
+def _change(one: Figure) -> str:
     unit = METRICS[one.metric].unit
     share = ""
     if one.baseline and one.candidate is not None:
         share = f" ({one.candidate / one.baseline - 1:+.3%})"
     shown = "" if unit == COUNT else f" {unit}"
-    return f"  {one.arm} {one.metric}: {one.candidate}{shown}, baseline {one.baseline}{share}"
+    return f"{one.candidate}{shown}, baseline {one.baseline}{share}"
+
+
+def gate_junit(found: Gate) -> str:
+    """Return the figures as test cases of a JUnit file: one a figure, by arm."""
+    suite = ET.Element(
+        "testsuite",
+        name="lpbench check",
+        tests=str(len(found.figures) + len(found.void)),
+        failures=str(len(found.differences)),
+        errors=str(len(found.void)),
+    )
+    for one in found.figures:
+        case = ET.SubElement(suite, "testcase", classname=_text(one.arm), name=one.metric)
+        if not one.is_equal:
+            ET.SubElement(case, "failure", message=_change(one))
+    for arm, metric, codes in found.void:
+        case = ET.SubElement(suite, "testcase", classname=_text(arm), name=metric)
+        ET.SubElement(case, "error", message=_text(f"not valid: {codes}"))
+    ET.indent(suite)
+    return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def gate_summary(found: Gate, *, baseline: str) -> str:
+    """Return a summary in Markdown, as a CI job shows it."""
+    bad = len(found.differences) + len(found.void)
+    title = "figures differ from the baseline" if bad else "every figure is the baseline's"
+    lines = [f"### lpbench check: {title}", "", *gate_lines(found, baseline=baseline)[:2], ""]
+    lines = [line for line in lines if not line.startswith("  ")]
+    if bad:
+        lines += ["| schedule | metric | figure |", "|---|---|---|"]
+        lines += [
+            f"| {_cell(one.arm)} | {one.metric} | {_change(one)} |" for one in found.differences
+        ]
+        lines += [
+            f"| {_cell(arm)} | {metric} | not valid: {_cell(why)} |"
+            for arm, metric, why in found.void
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _text(text: str) -> str:
+    """Return text without what XML cannot hold."""
+    return "".join(one if one.isprintable() else "?" for one in text)
