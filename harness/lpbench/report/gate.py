@@ -67,19 +67,14 @@ def gate_junit(found: Gate) -> str:
 
 def gate_summary(found: Gate, *, baseline: str) -> str:
     """Return a summary in Markdown, as a CI job shows it."""
-    bad = len(found.differences) + len(found.void)
-    title = "figures differ from the baseline" if bad else "every figure is the baseline's"
-    lines = [f"### lpbench check: {title}", "", *gate_lines(found, baseline=baseline)[:2], ""]
-    lines = [line for line in lines if not line.startswith("  ")]
-    if bad:
+    rows = [(one.arm, one.metric, _change(one)) for one in found.differences]
+    rows += [(arm, metric, f"not valid: {codes}") for arm, metric, codes in found.void]
+    title = "figures differ from the baseline" if rows else "every figure is the baseline's"
+    said = [line for line in gate_lines(found, baseline=baseline) if not line.startswith(" ")]
+    lines = [f"### lpbench check: {title}", "", *said, ""]
+    if rows:
         lines += ["| schedule | metric | figure |", "|---|---|---|"]
-        lines += [
-            f"| {_cell(one.arm)} | {one.metric} | {_change(one)} |" for one in found.differences
-        ]
-        lines += [
-            f"| {_cell(arm)} | {metric} | not valid: {_cell(why)} |"
-            for arm, metric, why in found.void
-        ]
+        lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
