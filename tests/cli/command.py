@@ -16,7 +16,8 @@ import pytest
 from lpbench.cli.app import main
 from lpbench.record.schema import Record
 
-OK, FAILED, BAD_INPUT, REGRESSION, INVALID, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 5, 77, 130
+OK, FAILED, BAD_INPUT, REGRESSION, INCONCLUSIVE = 0, 1, 2, 3, 4
+INVALID, UNAVAILABLE, INTERRUPTED = 5, 77, 130
 
 TERMINAL_VARIABLES = (
     "CLICOLOR_FORCE",

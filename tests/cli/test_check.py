@@ -10,6 +10,7 @@ import pytest
 from lpbench.testing.records import example_record
 from tests.cli.command import (
     BAD_INPUT,
+    INCONCLUSIVE,
     INVALID,
     OK,
     REGRESSION,
@@ -18,6 +19,7 @@ from tests.cli.command import (
     one_line,
     read_json,
 )
+from tests.revalued import revalued
 
 SMALL_WORKLOAD = """
 name = "small"
@@ -365,3 +367,46 @@ def test_nothing_is_rerun_that_cannot_be_compared(
     assert "interrupted" in refusal(lpbench, tmp_path, "--baseline", file)
     file.write_text(example_record(spec={**spec, "routing": "model"}).to_json())
     assert "routing" in refusal(lpbench, tmp_path, "--baseline", file)
+
+
+def stored_runs(folder: Path, factor: float) -> Path:
+    """Write six runs of which the later arm's TTFT is so much longer."""
+    for at in range(6):
+        first, second = example_record().arms
+        ttft = 400 * factor * (1 + at / 1000)
+        record = example_record(arms=(first, revalued(second, ttft_ms_mean=ttft)))
+        (folder / str(at)).mkdir(parents=True)
+        (folder / str(at) / "run.json").write_text(record.to_json())
+    return folder
+
+
+def test_times_over_processes(lpbench: CommandLine, tmp_path: Path) -> None:
+    """Red once is inconclusive, red twice a regression, and what is as good is green."""
+    before, worse, again, good = (
+        stored_runs(tmp_path / name, factor)
+        for name, factor in (("a", 1.0), ("b", 1.2), ("c", 1.2), ("d", 1.001))
+    )
+    result = lpbench("check", "--baseline", before, worse)
+    assert INCONCLUSIVE == result.code
+    assert "1 seem worse and are not confirmed" in " ".join(result.out.split())
+    result = lpbench("check", "--baseline", before, worse, "--confirm", again)
+    assert REGRESSION == result.code
+    assert "layered ttft_ms_mean: +20.00%" in result.out
+    assert INCONCLUSIVE == lpbench("check", "--baseline", before, worse, "--confirm", good).code
+    result = lpbench("check", "--baseline", before, good)
+    assert OK == result.code
+    assert "none of 8 times and joules over processes got worse" in result.out
+
+
+def test_folders_of_runs_go_with_folders_of_runs(
+    lpbench: CommandLine, tmp_path: Path, baseline: Path
+) -> None:
+    """Options of the one do not go with the other; one run is not enough."""
+    runs = stored_runs(tmp_path / "a", 1.0)
+    for arguments, says in (
+        (("--baseline", runs), "takes RECORD and --confirm"),
+        (("--baseline", runs, runs, "--update-baseline"), "takes RECORD and --confirm"),
+        (("--baseline", runs, baseline), "the record has 1 runs"),
+        (("--baseline", baseline, baseline, "--confirm", runs), "goes with a baseline of several"),
+    ):
+        assert says in refusal(lpbench, tmp_path, *arguments)

@@ -98,6 +98,17 @@ def test_a_record_is_written_to_every_place(tmp_path: Path) -> None:
     assert ["record.json", "run", "run/run.json"] == names(tmp_path)
 
 
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    """Both saw it empty; the first to write has it, the other ends in one line."""
+    first, second = (RunStore(output=tmp_path / "run", json=None) for _ in "ab")
+    record = example_record()
+    first.write(record)
+    with pytest.raises(RunError, match="was taken by another run; name a new folder"):
+        second.write(example_record(status="failed", failure="other"))
+    first.write(record)
+    assert record == read_record(tmp_path / "run")
+
+
 def test_nowhere_is_a_place_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a folder and a file nothing is written, lines included."""
     monkeypatch.chdir(tmp_path)

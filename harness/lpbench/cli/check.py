@@ -1,11 +1,17 @@
 """`lpbench check`: the regression gate."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-REGRESSION = 3
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lpbench.analysis.gate import Gate
+    from lpbench.record.schema import Record
+
+REGRESSION, INCONCLUSIVE = 3, 4
 
 
 def check(
@@ -19,6 +25,12 @@ def check(
     baseline: Annotated[
         Path, typer.Option(help="The record to compare with, such as results/baselines/*.json.")
     ],
+    confirm: Annotated[
+        Path | None,
+        typer.Option(
+            help="A second folder of runs, which must show a regression too.", show_default=False
+        ),
+    ] = None,
     update_baseline: Annotated[
         bool, typer.Option("--update-baseline", help="Replace the baseline by what was checked.")
     ] = False,
@@ -37,29 +49,38 @@ def check(
     """Compare a run with a baseline.
 
     Deterministic figures must be equal; DRAM bytes, where both measured them
-    on the same machine by the same instrument, within 2 %.
+    on the same machine by the same instrument, within 2 %. Where baseline and
+    record are folders of 6 runs or more, times and joules are gated too: red is
+    what is slower by more than 1 % for sure, and in the runs of --confirm again.
 
-    Exit codes: 0 equal, 2 not comparable, 3 a figure differs, 5 DRAM bytes
-    that the baseline has were measured without success.
+    Exit codes: 0 as good, 2 not comparable, 3 a figure differs or got worse, 4
+    it seems worse but is not confirmed, 5 DRAM bytes that the baseline has were
+    measured without success.
     """
-    from lpbench.analysis.gate import check_exact, gate
-    from lpbench.cli.render import console, progress_bar
-    from lpbench.errors import InvalidMeasurementError
-    from lpbench.record.store import append_text, check_writable, read_record, write_atomically
+    from lpbench.analysis.gate import gate
+    from lpbench.cli.render import console
+    from lpbench.errors import InputError
+    from lpbench.record.store import (
+        append_text,
+        check_writable,
+        read_runs,
+        write_atomically,
+    )
     from lpbench.report.gate import gate_junit, gate_lines, gate_summary
 
-    before = read_record(baseline)
-    for path in (junit, summary):
-        if path is not None:
-            check_writable(path)
-    if record is not None:
-        after = read_record(record)
-    else:
-        from lpbench.bench.rerun import rerun
-
-        check_exact(before, name="baseline")
-        with progress_bar(shown=not no_progress) as progress:
-            after = rerun(before, progress)
+    runs = read_runs(baseline)
+    if len(runs) > 1:
+        if junit or summary or update_baseline or record is None:
+            msg = "a baseline of several runs takes RECORD and --confirm, folders of runs, alone"
+            raise InputError(msg)
+        _check_times(runs, record, confirm)
+        return
+    if confirm is not None:
+        raise InputError("--confirm goes with a baseline of several runs, a folder of them")
+    for path in filter(None, (junit, summary)):
+        check_writable(path)
+    (before,) = runs
+    after = _checked(before, record, no_progress=no_progress)
     verdict = gate(before, after)
     for line in gate_lines(verdict, baseline=baseline.name):
         console().print(line)
@@ -68,11 +89,68 @@ def check(
     if summary is not None:
         append_text(summary, gate_summary(verdict, baseline=baseline.name))
     if update_baseline:
-        file = baseline / "run.json" if baseline.is_dir() else baseline
-        write_atomically(file, after.to_json())
-        console().print(f"check: {file.name} is now what was checked")
+        _replace(baseline, after)
         return
+    _end(verdict)
+
+
+def _end(verdict: "Gate") -> None:
+    """End with the code of the verdict.
+
+    Raises:
+        typer.Exit: a figure differs.
+        InvalidMeasurementError: DRAM bytes were measured in vain.
+    """
+    from lpbench.errors import InvalidMeasurementError
+
     if verdict.differences:
         raise typer.Exit(REGRESSION)
     if verdict.void:
         raise InvalidMeasurementError("DRAM bytes that the baseline has are not valid here")
+
+
+def _checked(before: "Record", record: Path | None, *, no_progress: bool) -> "Record":
+    """Return the record to check: the one that was given, or a new run of the baseline's spec."""
+    from lpbench.analysis.gate import check_exact
+    from lpbench.record.store import read_record
+
+    if record is not None:
+        return read_record(record)
+    from lpbench.bench.rerun import rerun
+    from lpbench.cli.render import progress_bar
+
+    check_exact(before, name="baseline")
+    with progress_bar(shown=not no_progress) as progress:
+        return rerun(before, progress)
+
+
+def _replace(baseline: Path, after: "Record") -> None:
+    """Have the baseline be what was checked."""
+    from lpbench.cli.render import console
+    from lpbench.record.store import write_atomically
+
+    file = baseline / "run.json" if baseline.is_dir() else baseline
+    write_atomically(file, after.to_json())
+    console().print(f"check: {file.name} is now what was checked")
+
+
+def _check_times(baseline: "Sequence[Record]", record: Path, confirm: Path | None) -> None:
+    """Gate times and joules over processes.
+
+    Raises:
+        typer.Exit: something got worse, confirmed or not.
+    """
+    from lpbench.analysis.regression import confirmed, regressions
+    from lpbench.cli.render import console
+    from lpbench.record.store import read_runs
+    from lpbench.report.gate import change_lines
+
+    changes = regressions(baseline, read_runs(record))
+    again = () if confirm is None else regressions(baseline, read_runs(confirm))
+    worse = confirmed(changes, again)
+    for line in change_lines(changes, worse):
+        console().print(line)
+    if worse:
+        raise typer.Exit(REGRESSION)
+    if any(one.is_red for one in changes):
+        raise typer.Exit(INCONCLUSIVE)

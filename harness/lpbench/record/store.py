@@ -42,16 +42,27 @@ class RunStore:
         self._output = output
         self._json = json
         self._lines: dict[str, LineFile] = {}
+        self._is_ours = False
 
     def write(self, record: Record) -> None:
         """Write the record, replacing what was written before.
 
         Raises:
-            RunError: the disk is full, or the like.
+            RunError: the disk is full, or the like, or another run has taken the folder meanwhile.
         """
         if self._output is not None:
             _make_folder(self._output)
-            write_atomically(self._output / "run.json", record.to_json())
+            path = self._output / "run.json"
+            if self._is_ours:
+                write_atomically(path, record.to_json())
+            else:
+                _claim(path)
+                try:
+                    write_atomically(path, record.to_json())
+                except RunError:
+                    path.unlink(missing_ok=True)  # an empty file is no record
+                    raise
+                self._is_ours = True
         if self._json is not None:
             write_atomically(self._json, record.to_json())
 
@@ -190,13 +201,14 @@ def read_runs(path: Path) -> tuple[Record, ...]:
     Raises:
         InputError: as `read_record`; or the folder holds no run.
     """
-    if not path.is_dir() or (path / "run.json").exists():
-        return (read_record(path),)
     try:
-        folders = sorted(one.parent for one in path.glob("*/run.json"))
+        is_one = not path.is_dir() or (path / "run.json").exists()
+        folders = [] if is_one else sorted(one.parent for one in path.glob("*/run.json"))
     except OSError as error:
-        msg = f"record {path} cannot be read: {error}"
+        msg = f"record {path} cannot be read: {error.strerror}"
         raise InputError(msg) from None
+    if is_one:
+        return (read_record(path),)
     if not folders:
         raise InputError(f"{path} holds no run.json, and no folder in it does")
     return tuple(read_record(folder) for folder in folders)
@@ -228,6 +240,16 @@ def _check_folder(output: Path) -> None:
     if not there.is_dir():
         raise InputError(f"--output {output} cannot be written: {there} is not a folder")
     check_writable(there / "run.json")
+
+
+def _claim(path: Path) -> None:
+    """Take a folder by making the file at `path`, which two runs cannot both do."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileExistsError:
+        raise RunError(f"{path.parent} was taken by another run; name a new folder") from None
+    except OSError as error:
+        raise _not_written(path, error.strerror) from error
 
 
 def _make_folder(folder: Path) -> None:

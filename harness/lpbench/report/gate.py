@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 
 from lpbench.analysis.gate import DRAM_TOLERANCE, Figure, Gate
 from lpbench.analysis.metrics import METRICS
+from lpbench.analysis.regression import Change
 from lpbench.units import COUNT
 
 
@@ -43,6 +44,24 @@ def _change(one: Figure) -> str:
         share = f" ({one.candidate / one.baseline - 1:+.3%})"
     shown = "" if unit == COUNT else f" {unit}"
     return f"{one.candidate}{shown}, baseline {one.baseline}{share}"
+
+
+def change_lines(changes: Sequence[Change], worse: Sequence[Change]) -> tuple[str, ...]:
+    """Return the verdict on times and joules, and a line per change that is red."""
+    red = [one for one in changes if one.is_red]
+    where = f"{len(changes)} times and joules over processes"
+    if not red:
+        return (f"check: none of {where} got worse",)
+    said = f"check: {len(worse)} of {where} got worse"
+    if len(worse) < len(red):
+        said += f", {len(red) - len(worse)} seem worse and are not confirmed"
+    return (said, *(_red(one, is_sure=one in worse) for one in red))
+
+
+def _red(one: Change, *, is_sure: bool) -> str:
+    low, high = (edge - 1 for edge in (one.effect.low, one.effect.high))
+    share = f"{one.effect.ratio - 1:+.2%} ({low:+.2%}..{high:+.2%})"
+    return f"  {one.arm} {one.metric}: {share}" + ", not confirmed" * (not is_sure)
 
 
 def gate_junit(found: Gate) -> str:

@@ -1,0 +1,128 @@
+"""Red or not, over processes: what must go red, and what must not."""
+
+import math
+import random
+
+import pytest
+
+from lpbench.analysis.regression import Change, confirmed, regressions
+from lpbench.errors import InputError
+from lpbench.record.schema import Record
+from lpbench.testing.records import example_record
+from tests.revalued import revalued
+
+METRICS = ("ttft_ms_mean", "tbt_ms_mean", "tpot_ms_mean", "e2e_ms_mean")
+RECORD = example_record()
+
+
+def runs(
+    factor: float = 1.0, *, seed: int = 0, count: int = 6, spread: float = 0.01
+) -> list[Record]:
+    """Return runs whose later arm takes `factor` times as long, with noise by process."""
+    drawn = random.Random(seed)
+    found = []
+    for _ in range(count):
+        luck = math.exp(drawn.gauss(0, spread))
+        first, second = RECORD.arms
+        values = {
+            name: factor * luck * math.exp(drawn.gauss(0, spread / 4)) * 100 for name in METRICS
+        }
+        others = dict.fromkeys(METRICS, luck * 100)
+        arms = (revalued(first, **others), revalued(second, **values))
+        found.append(example_record(arms=arms))
+    return found
+
+
+def red(changes: tuple[Change, ...]) -> set[tuple[str, str]]:
+    """Return what is red."""
+    return {(one.arm, one.metric) for one in changes if one.is_red}
+
+
+def test_what_got_slower_is_red() -> None:
+    """10 % in every time of one arm, and nothing in the other."""
+    found = regressions(runs(seed=1), runs(1.1, seed=2))
+    assert 2 * len(METRICS) == len(found)
+    assert {("layered", name) for name in METRICS} == red(found)
+
+
+def test_what_got_faster_or_stayed_is_not() -> None:
+    """Better is no regression, and noise is none."""
+    assert set() == red(regressions(runs(seed=1), runs(0.9, seed=2)))
+    assert set() == red(regressions(runs(seed=1), runs(seed=2)))
+
+
+def test_a_change_within_delta_is_not_red() -> None:
+    """Half a per cent for sure is the same."""
+    found = regressions(runs(seed=1, spread=1e-4), runs(1.005, seed=2, spread=1e-4))
+    assert set() == red(found)
+
+
+def test_intervals_are_simultaneous() -> None:
+    """Eight of them: each is wider than one alone would be."""
+    both = regressions(runs(seed=1), runs(seed=2))
+    (alone,) = [
+        one
+        for one in regressions(_only(runs(seed=1)), _only(runs(seed=2)))
+        if one.metric == METRICS[0]
+    ]
+    (together,) = [one for one in both if (one.arm, one.metric) == ("layered", METRICS[0])]
+    assert together.effect.high / together.effect.low > alone.effect.high / alone.effect.low
+
+
+def _only(records: list[Record]) -> list[Record]:
+    """Return the runs with one metric of their later arm."""
+    found = []
+    for record in records:
+        _, second = record.arms
+        kept = {METRICS[0]: second.metrics[METRICS[0]]}
+        found.append(example_record(arms=(second.model_copy(update={"metrics": kept}),)))
+    return found
+
+
+def test_a_red_is_confirmed_by_another_set_of_runs_or_not() -> None:
+    """Bad luck does not come twice."""
+    first = regressions(runs(seed=1), runs(1.1, seed=2))
+    again = regressions(runs(seed=1), runs(1.1, seed=3))
+    luck = regressions(runs(seed=1), runs(seed=3))
+    assert len(METRICS) == len(confirmed(first, again))
+    assert () == confirmed(first, luck)
+    assert () == confirmed(first, ())
+
+
+def test_an_invalid_reading_in_one_run_leaves_the_metric_out() -> None:
+    """It is gated in all runs or not at all."""
+    mine = runs(1.1, seed=2)
+    first, second = mine[3].arms
+    mine[3] = example_record(arms=(first, revalued(second, ttft_ms_mean=None)))
+    assert ("layered", "ttft_ms_mean") not in red(regressions(runs(seed=1), mine))
+
+
+def test_false_reds_are_rare() -> None:
+    """300 campaigns without a change, noise by process of 3 %: fewer than one in a hundred."""
+    reds = sum(
+        bool(red(regressions(runs(seed=2 * at, spread=0.03), runs(seed=2 * at + 1, spread=0.03))))
+        for at in range(300)
+    )
+    assert reds <= 3
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_six_runs_a_side_are_the_fewest(count: int) -> None:
+    """Either side; the line says how to make them."""
+    for sides in ((runs(count=count), runs()), (runs(), runs(count=count))):
+        with pytest.raises(InputError, match=rf"has {count} runs; .* as --num-runs 6 makes them"):
+            regressions(*sides)
+
+
+def test_another_machine_is_refused() -> None:
+    """Times and joules are of the hardware that the baseline names."""
+    there = [one.model_copy(update={"environment": {"cpu": "another"}}) for one in runs()]
+    with pytest.raises(InputError, match=r"of another machine \(cpu\)"):
+        regressions(runs(), there)
+
+
+def test_another_pass_is_refused() -> None:
+    """Energy is not compared with traffic."""
+    energy = [one.model_copy(update={"command": "energy"}) for one in runs()]
+    with pytest.raises(InputError, match="the passes are 'traffic' and 'energy'"):
+        regressions(runs(), energy)
