@@ -117,8 +117,12 @@ def test_a_red_job_has_its_files(
     edit(candidate / "run.json", worsen)
     (tmp_path / "summary.md").write_text("before\n")
     files = ("--junit", tmp_path / "junit.xml", "--summary", tmp_path / "summary.md")
-    result = lpbench("check", "--baseline", baseline, candidate, *files)
+    exports = ("--github-benchmark", tmp_path / "bench.json", "--vllm", tmp_path / "vllm.jsonl")
+    result = lpbench("check", "--baseline", baseline, candidate, *files, *exports)
     assert (REGRESSION, "") == (result.code, result.err)
+    names = [one["name"] for one in json.loads((tmp_path / "bench.json").read_text())]
+    assert "layered expert_bytes" in names
+    assert 2 == len((tmp_path / "vllm.jsonl").read_text().splitlines())
     assert 'failures="1"' in (tmp_path / "junit.xml").read_text()
     text = (tmp_path / "summary.md").read_text()
     assert text.startswith("before\n### lpbench check: figures differ")

@@ -21,6 +21,7 @@ from lpbench.record.schema import (
 from lpbench.testing.records import example_record
 
 GOLDEN = Path(__file__).parent / "golden"
+PUBLISHED = Path(__file__).parents[2] / "docs" / "schema" / f"record-v{SCHEMA_VERSION}.json"
 NOT_FINITE = (float("nan"), float("inf"))
 READING = {"value": 5, "unit": "B", "method": "counted", "source": "router", "pass": "counts"}
 
@@ -239,3 +240,18 @@ def test_the_schema_is_json_schema() -> None:
     assert set(as_json()) == set(schema["properties"])
     assert "pass" in schema["$defs"]["Reading"]["properties"]
     assert json.dumps(schema)
+
+
+def test_the_schema_is_published() -> None:
+    """docs/schema holds the schema as it is; `python -m tests.record.test_schema` writes it."""
+    assert published() == json.loads(PUBLISHED.read_text(encoding="utf-8"))
+
+
+def published() -> dict[str, Any]:
+    """Return the schema of run.json."""
+    schema = Record.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+if __name__ == "__main__":
+    PUBLISHED.write_text(json.dumps(published(), indent=1) + "\n", encoding="utf-8")

@@ -272,7 +272,7 @@ def test_a_record_that_is_not_there(tmp_path: Path, name: str) -> None:
         (b"\xff", "cannot be read"),
         (b"[]", "object"),
         (b"{}", "lpbench_version"),
-        (b'{"schema_version": 2}', "schema_version"),
+        (b'{"schema_version": 2}', "schema version 2"),
         (b"[" * 100_000, "JSON"),
     ],
     ids=["empty", "cut", "bytes", "list", "object", "version", "nested"],
@@ -291,5 +291,8 @@ def test_a_record_of_another_version_is_called_so(tmp_path: Path) -> None:
     file = tmp_path / "next.json"
     file.write_text('{"schema_version": 2, "verdict": "new"}')
     line = refused(lambda: read_record(file))
-    assert "schema version 1" in line
-    assert "schema_version" in line
+    assert "is of schema version 2, this lpbench reads version 1; update lpbench" in line
+    file.write_text('{"schema_version": 0}')
+    assert "version 0, this lpbench reads version 1; run it again" in refused(
+        lambda: read_record(file)
+    )

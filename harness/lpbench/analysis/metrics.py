@@ -69,7 +69,7 @@ METRICS: Mapping[str, Metric] = {
     ),
     **{
         f"{name}_ms_{statistic}": Metric(
-            MILLISECONDS, f"{meaning}: {statistic}", compared=statistic in ("mean", "max")
+            MILLISECONDS, f"{meaning}: {statistic}", compared=statistic in ("mean", "p99", "max")
         )
         for name, meaning in (
             ("ttft", "first token - arrival, queueing included"),

@@ -44,6 +44,16 @@ def check(
             help="Append a summary in Markdown, as to $GITHUB_STEP_SUMMARY.", show_default=False
         ),
     ] = None,
+    github_benchmark: Annotated[
+        Path | None,
+        typer.Option(help="Write the figures for github-action-benchmark.", show_default=False),
+    ] = None,
+    vllm: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the latencies as vLLM's result lines, one a schedule.", show_default=False
+        ),
+    ] = None,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
 ) -> None:
     """Compare a run with a baseline.
@@ -66,26 +76,32 @@ def check(
         read_runs,
         write_atomically,
     )
+    from lpbench.report import export
     from lpbench.report.gate import gate_junit, gate_lines, gate_summary
 
     runs = read_runs(baseline)
     if len(runs) > 1:
-        if junit or summary or update_baseline or record is None:
+        if any((junit, summary, github_benchmark, vllm, update_baseline)) or record is None:
             msg = "a baseline of several runs takes RECORD and --confirm, folders of runs, alone"
             raise InputError(msg)
         _check_times(runs, record, confirm)
         return
     if confirm is not None:
         raise InputError("--confirm goes with a baseline of several runs, a folder of them")
-    for path in filter(None, (junit, summary)):
+    for path in filter(None, (junit, summary, github_benchmark, vllm)):
         check_writable(path)
     (before,) = runs
     after = _checked(before, record, no_progress=no_progress)
     verdict = gate(before, after)
     for line in gate_lines(verdict, baseline=baseline.name):
         console().print(line)
-    if junit is not None:
-        write_atomically(junit, gate_junit(verdict))
+    for target, text in (
+        (junit, gate_junit(verdict)),
+        (github_benchmark, export.github_benchmark(after)),
+        (vllm, export.vllm_results(after)),
+    ):
+        if target is not None:
+            write_atomically(target, text)
     if summary is not None:
         append_text(summary, gate_summary(verdict, baseline=baseline.name))
     if update_baseline:

@@ -7,6 +7,7 @@ A run's folder holds run.json from the first moment on, marked failed; it is rep
 is complete. A run that is killed therefore leaves a record that says so.
 """
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -189,10 +190,32 @@ def read_record(path: Path) -> Record:
     try:
         return Record.model_validate_json(text)
     except ValidationError as error:
+        _refuse_version(path, text)
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         msg = f"{path} is no record of schema version {SCHEMA_VERSION}: {place}: {first['msg']}"
         raise InputError(msg) from None
+
+
+def _refuse_version(path: Path, text: str) -> None:
+    """Refuse a record of another schema version as such.
+
+    Raises:
+        InputError: it is one.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if not isinstance(version, int) or version == SCHEMA_VERSION:
+        return
+    fix = "update lpbench" if version > SCHEMA_VERSION else "run it again"
+    msg = (
+        f"{path} is of schema version {str(version)[:20]}, this lpbench reads version "
+        f"{SCHEMA_VERSION}; {fix}"
+    )
+    raise InputError(msg) from None
 
 
 def read_runs(path: Path) -> tuple[Record, ...]:
