@@ -215,25 +215,61 @@ def test_the_arms_of_one_run() -> None:
     found = compare_arms_of([timed(ttft=200)])
     assert ("better", "exact") == _said(of(found, "expert_bytes"))
     assert ("worse", "exact") == _said(of(found, "iterations"))
-    assert ("undecided", "one_run") == _said(of(found, "ttft_ms_mean"))
+    assert ("undecided", "not_interleaved") == _said(of(found, "ttft_ms_mean"))
+
+
+def campaigns(*, count: int = 6, again: float | None = 1.0) -> list[Record]:
+    """Return energy campaigns, a process each: the later arm takes 0.75 of the joules.
+
+    Args:
+        count: how many.
+        again: what the A/A arm takes; None for no such arm.
+    """
+    drawn = random.Random(5)
+    records = []
+    for _ in range(count):
+        common = 4 * math.exp(drawn.gauss(0, 0.5))
+        first, second = RECORD.arms
+        arms = [
+            with_joules(first, common),
+            with_joules(second, 0.75 * common * math.exp(drawn.gauss(0, 0.01))),
+        ]
+        if again is not None:
+            same = first.model_copy(update={"label": "chunked#2", "role": "aa"})
+            arms.append(with_joules(same, again * common * math.exp(drawn.gauss(0, 0.01))))
+        records.append(example_record(command="energy", arms=tuple(arms)))
+    return records
 
 
 def test_the_arms_of_six_runs() -> None:
     """Paired inside each process: what processes have in common cancels."""
-    drawn = random.Random(5)
-    records = []
-    for _ in range(6):
-        common = math.exp(drawn.gauss(0, 0.5))
-        first, second = RECORD.arms
-        arms = (
-            revalued(first, ttft_ms_mean=400 * common),
-            revalued(second, ttft_ms_mean=300 * common * math.exp(drawn.gauss(0, 0.01))),
-        )
-        records.append(example_record(arms=arms))
-    found = of(compare_arms_of(records), "ttft_ms_mean")
+    found = of(compare_arms_of(campaigns()), "joules_per_total_token")
     assert ("better", "processes", 2 / 64) == (*_said(found), found.p)
     assert found.interval is not None
     assert found.interval[0] <= 0.75 <= found.interval[1]
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        (campaigns(again=None), "no_noise"),
+        (campaigns(again=1.2), "aa_not_null"),
+        (campaigns(count=5), "too_few_processes"),
+    ],
+    ids=["no A/A arm", "the A/A arm differs", "five runs"],
+)
+def test_the_arms_of_runs_that_prove_nothing(records: list[Record], expected: str) -> None:
+    """A quarter less is no verdict where the first arm's difference from itself is not known."""
+    found = of(compare_arms_of(records), "joules_per_total_token")
+    assert ("undecided", expected) == _said(found)
+
+
+def test_counts_that_differ_between_replicates_are_not_exact() -> None:
+    """The first run's would stand for all of them."""
+    first, second = RECORD.arms
+    odd = example_record(arms=(first, revalued(second, expert_bytes=1.0)))
+    for found in (compare_runs([RECORD, odd], [RECORD]), compare_arms_of([RECORD, odd])):
+        assert ("undecided", "not_deterministic") == _said(of(found, "expert_bytes"))
 
 
 def blocks(
@@ -266,9 +302,11 @@ def blocks(
     [
         (0.90, (0.89, 0.91), (0.99, 1.01), ("better", "blocks")),
         (1.10, (1.09, 1.11), (0.99, 1.01), ("worse", "blocks")),
-        (1.001, (0.995, 1.005), (0.99, 1.01), ("same", "blocks")),
+        (1.001, (0.995, 1.005), (0.996, 1.004), ("same", "blocks")),
+        (1.001, (0.995, 1.005), (0.98, 1.01), ("undecided", "below_noise")),
         (1.005, (0.98, 1.02), (0.99, 1.01), ("undecided", "blocks")),
         (0.90, (0.89, 0.91), (0.8, 1.01), ("undecided", "below_noise")),
+        (0.90, (0.89, 0.91), (1.02, 1.03), ("undecided", "aa_not_null")),
         (0.90, (0.89, 0.91), None, ("undecided", "no_noise")),
         (0.90, None, (0.99, 1.01), ("undecided", "too_few_blocks")),
     ],

@@ -18,8 +18,10 @@ from lpbench.registry import LONGEST_SHOWN
 FREE = frozenset({"schedules", "device"})
 """Keys of the spec that do not decide what one arm counts."""
 
-MACHINE = ("device_name", "cpu", "driver", "device")
-"""What must agree besides for measured figures; `cpu` only where the work ran on it."""
+ON_CPU, ON_GPU = ("device", "cpu"), ("device", "device_name", "driver")
+"""What must agree besides, and be known, for measured figures, by where the work ran."""
+
+MACHINE = (*ON_CPU, *ON_GPU)
 
 
 def refuse_incomparable(
@@ -46,12 +48,11 @@ def machine_differences(
     baseline: Record, candidate: Record, *, allowed: Collection[str] = ()
 ) -> tuple[str, ...]:
     """Return the keys of the machine that differ, which measured figures may not."""
-    on_cpu = baseline.spec.get("device") == candidate.spec.get("device") == "cpu"
-    keys = [key for key in MACHINE if key not in allowed and (key != "cpu" or on_cpu)]
-    if on_cpu:
-        keys = [key for key in keys if key != "driver"]
     before, after = ({**one.environment, **one.spec} for one in (baseline, candidate))
-    return tuple(key for key, _, _ in _differences(before, after, keys))
+    on_cpu = before.get("device") == after.get("device") == "cpu"
+    keys = [key for key in (ON_CPU if on_cpu else ON_GPU) if key not in allowed]
+    # Two machines of which nothing is known need not be one.
+    return tuple(key for key in keys if before.get(key) != after.get(key) or not before.get(key))
 
 
 def refuse_mixed(records: Sequence[Record], *, name: str) -> None:

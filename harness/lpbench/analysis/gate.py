@@ -54,11 +54,14 @@ class Gate:
         figures: figures compared.
         void: arm, metric and codes of DRAM figures that the baseline has and the record measured
             without success: they prove nothing either way.
+        skipped: arm, metric and why, of DRAM figures that the baseline has and that are not
+            comparable here.
     """
 
     arms: int
     figures: tuple[Figure, ...]
     void: tuple[tuple[str, str, str], ...] = ()
+    skipped: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def differences(self) -> tuple[Figure, ...]:
@@ -80,19 +83,31 @@ def gate(baseline: Record, candidate: Record) -> Gate:
         if before != after:
             msg = f"not comparable: {key} is {after!r}, in the baseline {before!r}"
             raise InputError(msg)
+    if baseline.command != candidate.command:
+        msg = f"not comparable: the passes are {candidate.command!r} and {baseline.command!r}"
+        raise InputError(msg)
     labels = [arm.label for arm in baseline.arms], [arm.label for arm in candidate.arms]
     if labels[0] != labels[1]:
         msg = f"not comparable: the arms are {labels[1]}, in the baseline {labels[0]}"
         raise InputError(msg)
     figures: list[Figure] = []
     void: list[tuple[str, str, str]] = []
-    is_same_machine = not machine_differences(baseline, candidate)
+    skipped: list[tuple[str, str, str]] = []
+    machine = machine_differences(baseline, candidate)
     for arm, other in zip(baseline.arms, candidate.arms, strict=True):
         figures += _exact(arm, other)
-        if is_same_machine:
-            figures += _near(arm, other)
-            void += _void(arm, other)
-    return Gate(arms=len(baseline.arms), figures=tuple(figures), void=tuple(void))
+        if machine:
+            why = f"differs: {', '.join(machine)}"
+            skipped += [(arm.label, name, why) for name in DRAM if _is_valid(arm, name)]
+            continue
+        figures += _near(arm, other)
+        void += _void(arm, other)
+        skipped += _skipped(arm, other)
+    if not figures:
+        raise InputError("the records have no figure that is gated")
+    return Gate(
+        arms=len(baseline.arms), figures=tuple(figures), void=tuple(void), skipped=tuple(skipped)
+    )
 
 
 def check_exact(record: Record, *, name: str) -> None:
@@ -133,9 +148,23 @@ def _near(baseline: Arm, candidate: Arm) -> Iterator[Figure]:
 def _void(baseline: Arm, candidate: Arm) -> Iterator[tuple[str, str, str]]:
     """Return the DRAM figures that the baseline has, and the record has not, for a reason."""
     for name in DRAM:
-        before, after = baseline.metrics.get(name), candidate.metrics.get(name)
-        if before is not None and after is not None and not before.reasons and after.reasons:
-            yield candidate.label, name, ", ".join(after.reasons)
+        after = candidate.metrics.get(name)
+        if _is_valid(baseline, name) and (after is None or after.reasons):
+            codes = ("not_recorded",) if after is None else after.reasons
+            yield candidate.label, name, ", ".join(codes)
+
+
+def _skipped(baseline: Arm, candidate: Arm) -> Iterator[tuple[str, str, str]]:
+    """Return the DRAM figures that are from another instrument than the baseline's."""
+    for name in DRAM:
+        if _is_valid(baseline, name) and _is_valid(candidate, name):
+            source = candidate.metrics[name].source
+            if source != baseline.metrics[name].source:
+                yield candidate.label, name, f"differs: source ({source})"
+
+
+def _is_valid(arm: Arm, name: str) -> bool:
+    return name in arm.metrics and not arm.metrics[name].reasons
 
 
 def _figure(name: str, baseline: Arm, candidate: Arm, *, tolerance: float) -> Figure:

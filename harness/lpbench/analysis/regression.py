@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from lpbench.analysis.comparable import machine_differences, refuse_incomparable, refuse_mixed
 from lpbench.analysis.stats import CONFIDENCE, FEWEST, ProcessEffect, process_effect
 from lpbench.analysis.verdict import DELTA
+from lpbench.analysis.versus import LARGEST, SMALLEST
 from lpbench.errors import InputError
-from lpbench.record.schema import Record
+from lpbench.record.schema import Arm, Record
 
 GATED = (
     "ttft_ms_mean",
@@ -44,13 +45,28 @@ class Change:
     is_red: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regressions:
+    """What the gate over processes found.
+
+    Attributes:
+        changes: of every gated metric.
+        void: arm, metric and why, of what the baseline has and the candidate has not: it proves
+            nothing either way.
+    """
+
+    changes: tuple[Change, ...]
+    void: tuple[tuple[str, str, str], ...]
+
+
 def regressions(
     baseline: Sequence[Record], candidate: Sequence[Record], *, delta: float = DELTA
-) -> tuple[Change, ...]:
-    """Return the change of every gated metric that both sides have, valid and in every run.
+) -> Regressions:
+    """Return the change of every gated metric that is valid in all runs of the baseline.
 
     Raises:
-        InputError: fewer than six runs a side, or runs of other experiments or machines.
+        InputError: fewer than six runs a side, runs of other experiments or machines, or nothing
+            to gate.
     """
     for runs, name in ((baseline, "the baseline"), (candidate, "the record")):
         refuse_mixed(runs, name=name)
@@ -67,13 +83,9 @@ def regressions(
     if machine := machine_differences(baseline[0], candidate[0]):
         msg = f"not comparable: times and joules are of another machine ({', '.join(machine)})"
         raise InputError(msg)
-    pairs = {
-        (arm.label, name): sides
-        for arm in baseline[0].arms
-        if arm.role == "arm"
-        for name in GATED
-        if (sides := _sides(baseline, candidate, arm.label, name)) is not None
-    }
+    pairs, void = _side_by_side(baseline, candidate)
+    if not pairs and not void:
+        raise InputError("the baseline has no time and no joule that is valid in every run")
     confidence = 1 - (1 - CONFIDENCE) / max(1, len(pairs))
     found = []
     for (label, name), (before, after) in pairs.items():
@@ -81,7 +93,7 @@ def regressions(
         assert effect is not None, "there are enough runs"
         red = effect.low > 1 + delta
         found.append(Change(arm=label, metric=name, effect=effect, is_red=red))
-    return tuple(found)
+    return Regressions(changes=tuple(found), void=void)
 
 
 def confirmed(first: Sequence[Change], second: Sequence[Change]) -> tuple[Change, ...]:
@@ -90,21 +102,54 @@ def confirmed(first: Sequence[Change], second: Sequence[Change]) -> tuple[Change
     return tuple(one for one in first if one.is_red and (one.arm, one.metric) in again)
 
 
-def _sides(
-    baseline: Sequence[Record], candidate: Sequence[Record], label: str, name: str
-) -> tuple[list[float], list[float]] | None:
-    """Return the values of both sides; None where a run has none that is valid."""
-    before, after = (
-        [value for run in runs if (value := _value(run, label, name)) is not None]
-        for runs in (baseline, candidate)
-    )
-    is_whole = len(before) == len(baseline) and len(after) == len(candidate)
-    return (before, after) if is_whole else None
+def _side_by_side(
+    baseline: Sequence[Record], candidate: Sequence[Record]
+) -> tuple[
+    dict[tuple[str, str], tuple[list[float], list[float]]], tuple[tuple[str, str, str], ...]
+]:
+    """Return both sides' values by arm and metric, and what the candidate lacks, with why."""
+    pairs = {}
+    void = []
+    for arm in (one for one in baseline[0].arms if one.role == "arm"):
+        for name in GATED:
+            before, why = _values(baseline, arm.label, name)
+            if why:
+                continue
+            after, why = _values(candidate, arm.label, name, source=_source(arm, name))
+            if why:
+                void.append((arm.label, name, why))
+            else:
+                pairs[arm.label, name] = before, after
+    return pairs, tuple(void)
 
 
-def _value(run: Record, label: str, name: str) -> float | None:
-    arm = next((one for one in run.arms if one.label == label and one.role == "arm"), None)
-    reading = None if arm is None else arm.metrics.get(name)
-    if reading is None or reading.reasons or reading.value is None or reading.value <= 0:
-        return None
-    return float(reading.value)
+def _values(
+    runs: Sequence[Record], label: str, name: str, *, source: str | None = None
+) -> tuple[list[float], str]:
+    """Return one value a run; or what stands against the first run that has none.
+
+    Args:
+        runs: of one side.
+        label: of the arm.
+        name: of the metric.
+        source: the instrument that the baseline's values are from; None for any.
+    """
+    found = []
+    for run in runs:
+        arm = next((one for one in run.arms if one.label == label and one.role == "arm"), None)
+        reading = None if arm is None else arm.metrics.get(name)
+        if arm is None or reading is None or reading.value is None:
+            return [], ", ".join(reading.reasons) if reading else "not_recorded"
+        if reading.reasons:
+            return [], ", ".join(reading.reasons)
+        if not SMALLEST < reading.value < LARGEST:
+            return [], "out_of_range"
+        if source is not None and _source(arm, name) != source:
+            return [], "differs: source"
+        found.append(float(reading.value))
+    return found, ""
+
+
+def _source(arm: Arm, name: str) -> str:
+    """Return what a reading is from, without what changes from run to run."""
+    return arm.metrics[name].source.partition(", ")[0]

@@ -175,13 +175,14 @@ def sign_flip_p(ratios: Sequence[float], *, seed: int = 0) -> float:
     """Return how often ratios as far from 1 come about when either arm may stand on top.
 
     The exact share of sign patterns of the logarithms up to `MOST_FLIPS` of them, beyond that of
-    drawn ones. It is printed as a second opinion and decides nothing.
+    drawn ones and the one that was seen. It is printed as a second opinion and decides nothing.
     """
     logs = [math.log(ratio) for ratio in ratios]
     seen = abs(math.fsum(logs)) * (1 - 1e-12)  # sums of the same terms differ by rounding
     patterns: Iterable[Sequence[int]] = itertools.product((1, -1), repeat=len(logs))
-    count = min(1 << len(logs), MOST_FLIPS)
-    if count == MOST_FLIPS:
+    count, seen_once = min(1 << len(logs), MOST_FLIPS), 0
+    if 1 << len(logs) > MOST_FLIPS:
+        seen_once = 1
         drawn = random.Random(seed)  # noqa: S311 - a permutation test, no secret
         patterns = (drawn.choices((1, -1), k=len(logs)) for _ in range(count))
     sums = (
@@ -189,4 +190,4 @@ def sign_flip_p(ratios: Sequence[float], *, seed: int = 0) -> float:
         for pattern in patterns
     )
     hits = sum(abs(total) >= seen for total in sums)
-    return hits / count
+    return (hits + seen_once) / (count + seen_once)

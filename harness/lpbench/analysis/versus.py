@@ -4,12 +4,13 @@ Owns: which readings are put side by side, and by which rule each is judged.
 Must not know: files, how a verdict is shown.
 
 Counted figures have no noise: they are compared exactly, where the routing was drawn or the arms
-are of one run. Measured ones are judged over processes, six at least; the arms of one run, which
-took turns in it, also inside the process, and the verdict says so.
+are of one run. Measured ones are judged over processes, six at least; arms that took turns in one
+process, as in an energy campaign, also inside it, held to the A/A arm, and the verdict says so.
 """
 
 import math
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -24,6 +25,12 @@ from lpbench.analysis.stats import (
 from lpbench.analysis.verdict import DELTA, Verdict, judge, judge_exact
 from lpbench.errors import InputError
 from lpbench.record.schema import Arm, Comparison, Reading, Record
+
+SMALLEST, LARGEST = 1e-100, 1e100
+"""No figure of ours is beyond; squares and ratios of what is would be."""
+
+TAKES_TURNS = "energy"
+"""The pass in which arms take turns: elsewhere the first pays for first touches."""
 
 ALL = "all"
 """The metric of a verdict on a whole arm."""
@@ -142,14 +149,32 @@ def _inside(
     if against:
         return Verdict(**known, status="incomparable", reason=against)
     if COMPARED[name].exact:
-        return _counted(known, values, exactly=True, delta=delta)
+        is_drawn = runs[0].spec.get("routing") != "model"
+        all_agree = all(len({*side}) == 1 for side in values)
+        return _counted(known, values, exactly=is_drawn or all_agree, delta=delta)
+    return _taking_turns(known, values, runs, delta=delta)
+
+
+def _taking_turns(
+    known: dict[str, Any],
+    values: Sequence[Sequence[float]],
+    runs: Sequence[Record],
+    *,
+    delta: float,
+) -> Verdict:
+    """Return the verdict on what was measured of two arms: where they took turns, if at all."""
     if simple := _without_statistics(known, values):
         return simple
+    if runs[0].command != TAKES_TURNS:
+        return Verdict(**known, status="undecided", reason="not_interleaved")
+    if len(runs) == 1:
+        return _by_blocks(known, runs[0], delta=delta)
     ratios = [after / before for before, after in zip(*values, strict=True)]
     effect = paired_process_effect(ratios)
     if effect is None:
-        return _by_blocks(known, runs[0], delta=delta)
-    return _judged(known | {"p": sign_flip_p(ratios)}, effect, delta=delta)
+        return Verdict(**known, status="undecided", reason="too_few_processes")
+    found = _judged(known | {"p": sign_flip_p(ratios)}, effect, delta=delta)
+    return _held(found, _noise_over(runs, found.metric, found.baseline), delta=delta)
 
 
 def _side_by_side(
@@ -170,6 +195,8 @@ def _side_by_side(
         [float(one.value) for one in side if one is not None and one.value is not None]
         for side in sides
     ]
+    if any(value and not SMALLEST < abs(value) < LARGEST for side in values for value in side):
+        return known, [], "out_of_range"
     first, second = map(fmean, values)
     known |= {"before": first, "after": second, "ratio": second / first if first else None}
     return known, values, ""
@@ -188,7 +215,9 @@ def _counted(
     known: dict[str, Any], values: Sequence[Sequence[float]], *, exactly: bool, delta: float
 ) -> Verdict:
     """Return the verdict on counts: exact, or within `delta` where they follow rounding."""
-    if exactly and all(len({*side}) == 1 for side in values):
+    if exactly:
+        if any(len({*side}) > 1 for side in values):
+            return Verdict(**known, status="undecided", reason="not_deterministic")
         status = judge_exact(values[0][0], values[1][0])
         return Verdict(**known, status=status, reason="exact")
     if _has_zero(values):
@@ -210,14 +239,50 @@ def _by_blocks(known: dict[str, Any], run: Record, *, delta: float) -> Verdict:
         "interval": found.interval,
         "within_process": True,
         "p": sign_flip_p(found.samples),
-        "detectable": None if noise is None else math.expm1(noise),
+        "detectable": None if noise is None else math.expm1(_width(noise)),
     }
     status = judge(*found.interval, delta=delta)
+    return _held(Verdict(**evidence, status=status, reason="blocks"), noise, delta=delta)
+
+
+def _held(found: Verdict, noise: tuple[float, float] | None, *, delta: float) -> Verdict:
+    """Return a verdict held to the A/A arm's interval: what the first arm differs from itself by.
+
+    Undecided without one, where it leaves out 1 (something but the schedule moved), and where it is
+    wider than what would be claimed, be it an effect or that there is none.
+    """
+    if found.status == "undecided":
+        return found
     if noise is None:
-        return Verdict(**evidence, status="undecided", reason="no_noise")
-    if status in ("better", "worse") and abs(math.log(found.ratio)) < noise:
-        return Verdict(**evidence, status="undecided", reason="below_noise")
-    return Verdict(**evidence, status=status, reason="blocks")
+        return replace(found, status="undecided", reason="no_noise")
+    low, high = noise
+    if not low <= 1 <= high:
+        return replace(found, status="undecided", reason="aa_not_null")
+    claimed = math.log1p(delta) if found.status == "same" else abs(math.log(found.ratio or 1))
+    if claimed < _width(noise):
+        return replace(found, status="undecided", reason="below_noise")
+    return found
+
+
+def _width(noise: tuple[float, float]) -> float:
+    """Return the largest effect that an interval holds, as a logarithm."""
+    return max(abs(math.log(edge)) for edge in noise)
+
+
+def _noise_over(runs: Sequence[Record], metric: str, baseline: str) -> tuple[float, float] | None:
+    """Return the interval of the A/A arm over its first arm, over processes; None without one."""
+    ratios = []
+    for run in runs:
+        first = _arm(run, baseline)
+        again = next((arm for arm in run.arms if arm.role == "aa"), None)
+        sides = [None if one is None else one.metrics.get(metric) for one in (first, again)]
+        values = [one.value for one in sides if one is not None and not one.reasons]
+        if len(values) < len(sides) or not all(values):
+            return None
+        before, after = (float(value or 0) for value in values)
+        ratios.append(after / before)
+    effect = paired_process_effect(ratios)
+    return None if effect is None else (effect.low, effect.high)
 
 
 def _judged(known: dict[str, Any], effect: ProcessEffect, *, delta: float) -> Verdict:
@@ -230,16 +295,15 @@ def _judged(known: dict[str, Any], effect: ProcessEffect, *, delta: float) -> Ve
     return Verdict(**evidence, status=status, reason="processes")
 
 
-def _noise(run: Record, metric: str) -> float | None:
-    """Return the largest effect that the A/A arm's interval holds, as a logarithm."""
+def _noise(run: Record, metric: str) -> tuple[float, float] | None:
+    """Return the interval of the A/A arm's blocks; None without one."""
     again = {arm.label for arm in run.arms if arm.role == "aa"}
     found = (
         one.interval
         for one in run.comparison
         if one.metric == metric and one.candidate in again and one.interval
     )
-    interval = next(found, None)
-    return None if interval is None else max(abs(math.log(edge)) for edge in interval)
+    return next(found, None)
 
 
 def _against(*sides: Sequence[Reading | None]) -> str:

@@ -80,15 +80,17 @@ def check(
     from lpbench.report.gate import gate_junit, gate_lines, gate_summary
 
     runs = read_runs(baseline)
+    written = (junit, summary, github_benchmark, vllm)
     if len(runs) > 1:
-        if any((junit, summary, github_benchmark, vllm, update_baseline)) or record is None:
+        if any(written) or update_baseline or record is None:
             msg = "a baseline of several runs takes RECORD and --confirm, folders of runs, alone"
             raise InputError(msg)
         _check_times(runs, record, confirm)
         return
     if confirm is not None:
         raise InputError("--confirm goes with a baseline of several runs, a folder of them")
-    for path in filter(None, (junit, summary, github_benchmark, vllm)):
+    replaced = _replaceable(baseline) if update_baseline else None
+    for path in filter(None, (*written, replaced)):
         check_writable(path)
     (before,) = runs
     after = _checked(before, record, no_progress=no_progress)
@@ -104,8 +106,9 @@ def check(
             write_atomically(target, text)
     if summary is not None:
         append_text(summary, gate_summary(verdict, baseline=baseline.name))
-    if update_baseline:
-        _replace(baseline, after)
+    if replaced is not None and not verdict.void:
+        write_atomically(replaced, after.to_json())
+        console().print(f"check: {replaced.name} is now what was checked")
         return
     _end(verdict)
 
@@ -128,10 +131,14 @@ def _end(verdict: "Gate") -> None:
 def _checked(before: "Record", record: Path | None, *, no_progress: bool) -> "Record":
     """Return the record to check: the one that was given, or a new run of the baseline's spec."""
     from lpbench.analysis.gate import check_exact
-    from lpbench.record.store import read_record
+    from lpbench.errors import InputError
+    from lpbench.record.store import read_runs
 
     if record is not None:
-        return read_record(record)
+        runs = read_runs(record)
+        if len(runs) > 1:
+            raise InputError(f"{record} holds {len(runs)} runs, the baseline one")
+        return runs[0]
     from lpbench.bench.rerun import rerun
     from lpbench.cli.render import progress_bar
 
@@ -140,14 +147,19 @@ def _checked(before: "Record", record: Path | None, *, no_progress: bool) -> "Re
         return rerun(before, progress)
 
 
-def _replace(baseline: Path, after: "Record") -> None:
-    """Have the baseline be what was checked."""
-    from lpbench.cli.render import console
-    from lpbench.record.store import write_atomically
+def _replaceable(baseline: Path) -> Path:
+    """Return the file of the baseline.
 
-    file = baseline / "run.json" if baseline.is_dir() else baseline
-    write_atomically(file, after.to_json())
-    console().print(f"check: {file.name} is now what was checked")
+    Raises:
+        InputError: it is a folder of runs.
+    """
+    from lpbench.errors import InputError
+
+    if baseline.is_file():
+        return baseline
+    if (file := baseline / "run.json").exists():
+        return file
+    raise InputError(f"--update-baseline: {baseline} is no record and no run's folder")
 
 
 def _check_times(baseline: "Sequence[Record]", record: Path, confirm: Path | None) -> None:
@@ -156,17 +168,33 @@ def _check_times(baseline: "Sequence[Record]", record: Path, confirm: Path | Non
     Raises:
         typer.Exit: something got worse, confirmed or not.
     """
+    from lpbench.analysis.gate import gate
     from lpbench.analysis.regression import confirmed, regressions
     from lpbench.cli.render import console
+    from lpbench.errors import InputError, InvalidMeasurementError
     from lpbench.record.store import read_runs
-    from lpbench.report.gate import change_lines
+    from lpbench.report.gate import change_lines, gate_lines
 
-    changes = regressions(baseline, read_runs(record))
-    again = () if confirm is None else regressions(baseline, read_runs(confirm))
-    worse = confirmed(changes, again)
-    for line in change_lines(changes, worse):
+    if confirm is not None and confirm.resolve() == record.resolve():
+        raise InputError("--confirm names the runs that it should confirm; give other ones")
+    runs = read_runs(record)
+    found = regressions(baseline, runs)
+    again = () if confirm is None else regressions(baseline, read_runs(confirm)).changes
+    worse = confirmed(found.changes, again)
+    said = list(change_lines(found, worse))
+    differ = False
+    if baseline[0].spec.get("routing") == "model":
+        said.append("check: counts are not compared, routing=model follows float rounding")
+    else:
+        counts = [gate(baseline[0], run) for run in runs]
+        worst = max(counts, key=lambda one: len(one.differences))
+        differ = bool(worst.differences)
+        said += gate_lines(worst, baseline="the baseline")
+    for line in said:
         console().print(line)
-    if worse:
+    if worse or differ:
         raise typer.Exit(REGRESSION)
-    if any(one.is_red for one in changes):
+    if found.void:
+        raise InvalidMeasurementError("times or joules that the baseline has are not valid here")
+    if any(one.is_red for one in found.changes):
         raise typer.Exit(INCONCLUSIVE)

@@ -37,6 +37,7 @@ def compare(
 
     Exit codes: 0 compared, 2 not readable or not comparable.
     """
+    from lpbench.analysis.comparable import MACHINE
     from lpbench.analysis.joined import join_passes
     from lpbench.analysis.verdict import Side, Verdicts
     from lpbench.analysis.versus import compare_arms_of, compare_runs
@@ -44,6 +45,7 @@ def compare(
     from lpbench.cli.render import console, print_table
     from lpbench.errors import InputError
     from lpbench.record.store import check_writable, read_runs
+    from lpbench.registry import unknown
     from lpbench.report.compare import joined_table, verdict_notes, verdict_table
 
     if not 0 < delta < 1:
@@ -53,11 +55,16 @@ def compare(
     before = read_runs(first)
     after = read_runs(second) if second is not None else ()
     if after and before[0].command != after[0].command:
-        if before[0].spec_hash == after[0].spec_hash and not json:
+        if before[0].spec_hash == after[0].spec_hash:
+            if json:
+                raise InputError("--json holds verdicts; passes side by side are a table alone")
             print_table(joined_table(join_passes([*before, *after])))
             return
         passes = f"{before[0].command!r} and {after[0].command!r}"
         raise InputError(f"not comparable: the passes are {passes}")
+    known = {*MACHINE, *(key for run in (*before[:1], *after[:1]) for key in run.spec)}
+    if wrong := next((key for key in allow or () if key not in known), None):
+        raise InputError(unknown("key", wrong, known=sorted(known)))
     verdicts = (
         compare_runs(before, after, delta=delta, allowed=allow or ())
         if after

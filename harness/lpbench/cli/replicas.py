@@ -50,7 +50,10 @@ def run_replicas(num_runs: int, *, output: Path | None, json: str | None, quiet:
         ).returncode
         if code:
             raise typer.Exit(code if code > 0 else 1)
-    verdicts = compare_arms_of(read_runs(output))
+    runs = read_runs(output)
+    if sum(arm.role == "arm" for arm in runs[0].arms) == 1:
+        return  # nothing to compare
+    verdicts = compare_arms_of(runs)
     print_table(verdict_table(verdicts))
     for line in () if quiet else verdict_notes(verdicts, delta=DELTA):
         console().print(line)

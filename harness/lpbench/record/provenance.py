@@ -51,8 +51,12 @@ def cpu_model() -> str | None:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or None
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, None)
+    for key in ("model name", "CPU part"):  # ARM's kernel gives parts instead of names
+        for line in lines:
+            if line.startswith(key):
+                name = line.partition(":")[2].strip()
+                return name if key == "model name" else f"{key} {name}"
+    return platform.processor() or None
 
 
 def _revision() -> str | None:

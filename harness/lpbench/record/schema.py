@@ -228,8 +228,15 @@ class Comparison(_Part):
     ratio: FiniteFloat | None
     interval: tuple[FiniteFloat, FiniteFloat] | None = None
     coverage: FiniteFloat | None = None
-    samples: tuple[FiniteFloat, ...] = ()
+    samples: tuple[Annotated[FiniteFloat, Field(gt=0)], ...] = ()
     reasons: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Comparison":
+        if self.interval is not None and not 0 < self.interval[0] <= self.interval[1]:
+            msg = "an interval of a ratio is above zero, its low edge first"
+            raise ValueError(msg)
+        return self
 
 
 class Record(_Part):

@@ -167,7 +167,7 @@ def append_text(path: Path, text: str) -> None:
     """
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(text)
+            file.write(text.encode(errors="backslashreplace").decode())
     except OSError as error:
         raise _not_written(path, error.strerror) from error
 

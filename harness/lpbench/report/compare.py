@@ -56,6 +56,8 @@ def _cells(one: Verdict) -> tuple[str, ...]:
     said = f"{one.status}: {one.reason}"
     if one.detectable is not None:
         said += f"\ndetects {one.detectable:.2%}"
+    if one.p is not None:
+        said += f", p {one.p:.2g}"
     return (
         one.metric.replace("_", " "),
         _figure(one.before, one.unit),
@@ -63,6 +65,17 @@ def _cells(one: Verdict) -> tuple[str, ...]:
         change,
         said + "\nwithin this process" * one.within_process,
     )
+
+
+MEANINGS = {
+    "too_few_processes": "Measured figures are judged over processes: give folders of 6 runs or "
+    "more, one folder a side.",
+    "not_interleaved": "The arms of such a run do not take turns, so their times are not judged; "
+    "run lpbench energy for joules, or compare two folders of runs.",
+    "aa_not_null": "The first arm and its repetition differ: something but the schedule moved.",
+    "not_deterministic": "Runs of one experiment counted differently; no count of theirs is exact.",
+}
+"""What a reason for no verdict says to do."""
 
 
 def verdict_notes(verdicts: Sequence[Verdict], *, delta: float) -> tuple[str, ...]:
@@ -80,11 +93,7 @@ def verdict_notes(verdicts: Sequence[Verdict], *, delta: float) -> tuple[str, ..
         nowhere.setdefault(one.reason, {})[one.metric.replace("_", " ")] = None
     said += [f"Not comparable ({why}): {', '.join(names)}." for why, names in nowhere.items()]
     reasons = {one.reason for one in verdicts}
-    if "too_few_processes" in reasons or "one_run" in reasons:
-        said.append(
-            "Measured figures are judged over processes: give folders of 6 runs or more, one "
-            "folder a side."
-        )
+    said += [meaning for reason, meaning in MEANINGS.items() if reason in reasons]
     if any(one.within_process for one in verdicts):
         said.append("A verdict within this process says nothing of the next one.")
     return tuple(said)

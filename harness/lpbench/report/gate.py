@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 from lpbench.analysis.gate import DRAM_TOLERANCE, Figure, Gate
 from lpbench.analysis.metrics import METRICS
-from lpbench.analysis.regression import Change
+from lpbench.analysis.regression import Change, Regressions
 from lpbench.units import COUNT
 
 
@@ -23,6 +23,7 @@ def gate_lines(found: Gate, *, baseline: str) -> tuple[str, ...]:
         lines.append(_verdict(near, "measured figures", within, baseline=baseline))
     lines += [_line(one) for one in found.differences]
     lines += [f"  {arm} {metric}: not valid ({codes})" for arm, metric, codes in found.void]
+    lines += [f"  {arm} {metric}: not compared ({why})" for arm, metric, why in found.skipped]
     return tuple(lines)
 
 
@@ -46,16 +47,18 @@ def _change(one: Figure) -> str:
     return f"{one.candidate}{shown}, baseline {one.baseline}{share}"
 
 
-def change_lines(changes: Sequence[Change], worse: Sequence[Change]) -> tuple[str, ...]:
-    """Return the verdict on times and joules, and a line per change that is red."""
+def change_lines(found: Regressions, worse: Sequence[Change]) -> tuple[str, ...]:
+    """Return the verdict on times and joules, and a line per change that is red or void."""
+    changes = found.changes
+    void = [f"  {arm} {metric}: not valid ({why})" for arm, metric, why in found.void]
     red = [one for one in changes if one.is_red]
     where = f"{len(changes)} times and joules over processes"
     if not red:
-        return (f"check: none of {where} got worse",)
+        return (f"check: none of {where} got worse", *void)
     said = f"check: {len(worse)} of {where} got worse"
     if len(worse) < len(red):
         said += f", {len(red) - len(worse)} seem worse and are not confirmed"
-    return (said, *(_red(one, is_sure=one in worse) for one in red))
+    return (said, *(_red(one, is_sure=one in worse) for one in red), *void)
 
 
 def _red(one: Change, *, is_sure: bool) -> str:
@@ -69,7 +72,7 @@ def gate_junit(found: Gate) -> str:
     suite = ET.Element(
         "testsuite",
         name="lpbench check",
-        tests=str(len(found.figures) + len(found.void)),
+        tests=str(len(found.figures) + len(found.void) + len(found.skipped)),
         failures=str(len(found.differences)),
         errors=str(len(found.void)),
     )
@@ -80,6 +83,9 @@ def gate_junit(found: Gate) -> str:
     for arm, metric, codes in found.void:
         case = ET.SubElement(suite, "testcase", classname=_text(arm), name=metric)
         ET.SubElement(case, "error", message=_text(f"not valid: {codes}"))
+    for arm, metric, why in found.skipped:
+        case = ET.SubElement(suite, "testcase", classname=_text(arm), name=metric)
+        ET.SubElement(case, "skipped", message=_text(f"not compared: {why}"))
     ET.indent(suite)
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -89,6 +95,7 @@ def gate_summary(found: Gate, *, baseline: str) -> str:
     rows = [(one.arm, one.metric, _change(one)) for one in found.differences]
     rows += [(arm, metric, f"not valid: {codes}") for arm, metric, codes in found.void]
     title = "figures differ from the baseline" if rows else "every figure is the baseline's"
+    rows += [(arm, metric, f"not compared: {why}") for arm, metric, why in found.skipped]
     said = [line for line in gate_lines(found, baseline=baseline) if not line.startswith(" ")]
     lines = [f"### lpbench check: {title}", "", *said, ""]
     if rows:

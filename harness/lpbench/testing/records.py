@@ -82,7 +82,7 @@ def example_record(**changes: object) -> Record:
         command="traffic",
         spec=dict(_SPEC),
         spec_hash="5bec",
-        environment={"python": "3.11.7", "system": "Linux x86_64"},
+        environment={"python": "3.11.7", "system": "Linux x86_64", "cpu": "Example CPU"},
         arms=(
             _arm("chunked", {"max_num_batched_tokens": 512}, _CHUNKED),
             _arm("layered", {"rule": "ceil", "tokens_per_group": 512}, _LAYERED),
