@@ -81,6 +81,25 @@ def failed_record(path: Path) -> Record:
     return record
 
 
+def test_a_ci_that_cancels(qwen: Path, tmp_path: Path) -> None:
+    """SIGTERM is taken as Ctrl-C is."""
+    result = cut_short(qwen, tmp_path, signal.SIGTERM)
+    assert (INTERRUPTED, "interrupted") == (result.code, one_line(result.err))
+    assert "interrupted" == failed_record(tmp_path / "run" / "run.json").failure
+
+
+def test_a_ci_that_cancels_several_runs(qwen: Path, tmp_path: Path) -> None:
+    """The process that runs ends with them, its record marked; no further one is started."""
+    options = ("--num-runs", "2", "--output", tmp_path)
+    process = start("traffic", "--model", qwen, *LONG, *options)
+    wait_for_lines(process, tmp_path / "run-1" / "iterations.jsonl", least=20)
+    process.send_signal(signal.SIGTERM)
+    result = finish(process, timeout=PATIENCE)
+    assert INTERRUPTED == result.code, result.err
+    assert "interrupted" == failed_record(tmp_path / "run-1" / "run.json").failure
+    assert ["run-1"] == [path.name for path in tmp_path.iterdir()]
+
+
 @pytest.mark.usefixtures("_interruptible")
 def test_ctrl_c(qwen: Path, tmp_path: Path) -> None:
     """Exit 130 in one line; the record is marked failed and tells what was done so far."""

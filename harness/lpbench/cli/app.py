@@ -5,6 +5,7 @@ Must not know: what a command does.
 """
 
 import os
+import signal
 import sys
 from typing import Annotated, cast
 
@@ -50,6 +51,7 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit: results on stdout, one line on stderr for an error."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a CI that cancels is no worse
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()

@@ -6,6 +6,7 @@ Must not know: what a command measures.
 Blocks of one process share its luck, so what is claimed of the code is judged over processes.
 """
 
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -45,10 +46,7 @@ def run_replicas(num_runs: int, *, output: Path | None, json: str | None, quiet:
         folder = output / f"run-{at:0{len(str(num_runs))}}"
         sys.stderr.write(f"lpbench: run {at} of {num_runs}\n")
         command = (sys.executable, "-m", "lpbench", *common, "--output", str(folder))
-        code = subprocess.run(  # noqa: S603 - this very command line
-            command, check=False, stdout=subprocess.DEVNULL
-        ).returncode
-        if code:
+        if code := _run(command):
             raise typer.Exit(code if code > 0 else 1)
     runs = read_runs(output)
     if sum(arm.role == "arm" for arm in runs[0].arms) == 1:
@@ -57,6 +55,16 @@ def run_replicas(num_runs: int, *, output: Path | None, json: str | None, quiet:
     print_table(verdict_table(verdicts))
     for line in () if quiet else verdict_notes(verdicts, delta=DELTA):
         console().print(line)
+
+
+def _run(command: Sequence[str]) -> int:
+    """Run a process to its end, SIGTERM passed on to it, and return its exit code."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # noqa: S603 - our own
+        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        try:
+            return process.wait()
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def without_options(arguments: Sequence[str], names: Sequence[str]) -> list[str]:
