@@ -30,6 +30,13 @@ def test_passes_of_one_experiment_know_more_together() -> None:
     assert 1_200_000_000 == found["layered"]["expert_bytes"].value
 
 
+def test_passes_of_other_machines_are_refused() -> None:
+    """Latency of one beside joules of another would be of no machine at all."""
+    other = example_record(command="energy", environment={"cpu": "another"})
+    with pytest.raises(InputError, match="not of one machine: the records' cpu differ"):
+        join_passes([example_record(), other])
+
+
 def test_other_experiments_and_failed_runs_are_refused() -> None:
     """In one line each."""
     with pytest.raises(InputError, match=r"spec_hash differ \(5bec and beef\)"):

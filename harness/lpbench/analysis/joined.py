@@ -6,6 +6,7 @@ Must not know: how the table is shown.
 
 from collections.abc import Mapping, Sequence
 
+from lpbench.analysis.comparable import machine_differences
 from lpbench.errors import InputError
 from lpbench.record.schema import Reading, Record
 
@@ -14,7 +15,7 @@ def join_passes(records: Sequence[Record]) -> Mapping[str, Mapping[str, Reading]
     """Return the readings of every arm by label and metric; the first record that has one wins.
 
     Raises:
-        InputError: the records are not of one experiment, or of a run that failed.
+        InputError: the records are not of one experiment and machine, or of a run that failed.
     """
     arms: dict[str, dict[str, Reading]] = {}
     for record in records:
@@ -27,6 +28,8 @@ def join_passes(records: Sequence[Record]) -> Mapping[str, Mapping[str, Reading]
         if record.status != "complete":
             msg = f"a record is of a run that failed ({record.failure}); it cannot be joined"
             raise InputError(msg)
+        if machine := machine_differences(records[0], record):
+            raise InputError(f"not of one machine: the records' {', '.join(machine)} differ")
         for arm in record.arms:
             if arm.role == "arm":
                 known = arms.setdefault(arm.label, {})
