@@ -88,12 +88,14 @@ def test_a_ci_that_cancels(qwen: Path, tmp_path: Path) -> None:
     assert "interrupted" == failed_record(tmp_path / "run" / "run.json").failure
 
 
-def test_a_ci_that_cancels_several_runs(qwen: Path, tmp_path: Path) -> None:
-    """The process that runs ends with them, its record marked; no further one is started."""
+@pytest.mark.usefixtures("_interruptible")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_several_runs_end_together(qwen: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """The process under way ends with them, its record marked; no further one is started."""
     options = ("--num-runs", "2", "--output", tmp_path)
     process = start("traffic", "--model", qwen, *LONG, *options)
     wait_for_lines(process, tmp_path / "run-1" / "iterations.jsonl", least=20)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     result = finish(process, timeout=PATIENCE)
     assert INTERRUPTED == result.code, result.err
     assert "interrupted" == failed_record(tmp_path / "run-1" / "run.json").failure

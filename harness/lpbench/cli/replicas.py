@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import typer
@@ -18,6 +19,9 @@ from lpbench.errors import InputError
 
 MOST = 1000
 """More processes nobody waits for."""
+
+GRACE_S = 5.0
+"""So long a process that was interrupted may take to close its record."""
 
 OWN = ("--num-runs", "--output", "--json")
 """Options that are this file's, and no process's."""
@@ -58,11 +62,17 @@ def run_replicas(num_runs: int, *, output: Path | None, json: str | None, quiet:
 
 
 def _run(command: Sequence[str]) -> int:
-    """Run a process to its end, SIGTERM passed on to it, and return its exit code."""
+    """Run a process to its end and return its exit code; it does not outlive this one's."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # noqa: S603 - our own
         before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         try:
             return process.wait()
+        except KeyboardInterrupt:
+            with suppress(subprocess.TimeoutExpired):  # a terminal's Ctrl-C reaches it as well
+                process.wait(timeout=GRACE_S)
+            process.terminate()
+            process.wait()
+            raise
         finally:
             signal.signal(signal.SIGTERM, before)
 
