@@ -8,6 +8,9 @@ message of one line that says what is wrong, the value, and the accepted range o
 
 from typing import ClassVar
 
+INTERRUPTED = 130
+"""Exit code of what was interrupted, by Ctrl-C or SIGTERM: the user's will and no error."""
+
 
 class LpbenchError(Exception):
     """Base of every error that ends a command with one clear line instead of a traceback."""

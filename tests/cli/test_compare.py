@@ -95,9 +95,21 @@ def test_passes_of_one_experiment_stand_side_by_side(lpbench: CommandLine, tmp_p
     assert "passes side by side" in result.out
     assert "2.00 GB" in result.out
     other = stored(tmp_path / "other", example_record(command="energy", spec_hash="beef"))
+    document = json.loads(lpbench("compare", counts, energy, "--json", "-").out)
+    assert 2e9 == document["arms"]["chunked"]["expert_bytes"]["value"]
     result = lpbench("compare", counts, other)
     assert BAD_INPUT == result.code
     assert "the passes are 'traffic' and 'energy'" in one_line(result.err)
+
+
+def test_passes_in_one_folder_are_one_table(lpbench: CommandLine, tmp_path: Path) -> None:
+    """Several runs of a pass by their mean."""
+    replicates(tmp_path / "runs", 400, 600)
+    stored(tmp_path / "runs" / "energy", example_record(command="energy"))
+    result = lpbench("compare", tmp_path / "runs")
+    assert OK == result.code, result.err
+    assert "(runs: traffic of 2, energy of 1)" in " ".join(result.out.split())
+    assert "500.0 ms" in result.out
 
 
 @pytest.mark.parametrize(

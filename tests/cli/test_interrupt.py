@@ -98,6 +98,7 @@ def test_several_runs_end_together(qwen: Path, tmp_path: Path, number: signal.Si
     process.send_signal(number)
     result = finish(process, timeout=PATIENCE)
     assert INTERRUPTED == result.code, result.err
+    assert ["lpbench: run 1 of 2", "lpbench: interrupted"] == result.err.splitlines()
     assert "interrupted" == failed_record(tmp_path / "run-1" / "run.json").failure
     assert ["run-1"] == [path.name for path in tmp_path.iterdir()]
 

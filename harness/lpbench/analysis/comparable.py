@@ -19,9 +19,12 @@ FREE = frozenset({"schedules", "device"})
 """Keys of the spec that do not decide what one arm counts."""
 
 ON_CPU, ON_GPU = ("device", "cpu"), ("device", "device_name", "driver")
-"""What must agree besides, and be known, for measured figures, by where the work ran."""
+"""The machine, by where the work ran: what must be known of it, and agree, for what is measured."""
 
-MACHINE = (*ON_CPU, *ON_GPU)
+SHARED = "schedules"
+"""What must agree for it besides: arms of one process warm each other's caches and its die."""
+
+CONDITIONS = (*ON_CPU, *ON_GPU, SHARED)
 
 
 def refuse_incomparable(
@@ -44,15 +47,16 @@ def refuse_incomparable(
         raise InputError(f"not comparable: {said}; {names} compares them all the same")
 
 
-def machine_differences(
+def differing_conditions(
     baseline: Record, candidate: Record, *, allowed: Collection[str] = ()
 ) -> tuple[str, ...]:
-    """Return the keys of the machine that differ, which measured figures may not."""
+    """Return the keys that differ and that, for measured figures, may not."""
     before, after = ({**one.environment, **one.spec} for one in (baseline, candidate))
     on_cpu = before.get("device") == after.get("device") == "cpu"
-    keys = [key for key in (ON_CPU if on_cpu else ON_GPU) if key not in allowed]
+    keys = (*(ON_CPU if on_cpu else ON_GPU), SHARED)
     # Two machines of which nothing is known need not be one.
-    return tuple(key for key in keys if before.get(key) != after.get(key) or not before.get(key))
+    differ = (key for key in keys if before.get(key) != after.get(key) or not before.get(key))
+    return tuple(key for key in differ if key not in allowed)
 
 
 def refuse_mixed(records: Sequence[Record], *, name: str) -> None:
@@ -67,8 +71,8 @@ def refuse_mixed(records: Sequence[Record], *, name: str) -> None:
         if other.command != first.command:
             msg = f"{name} mixes runs of {first.command!r} and {other.command!r}"
             raise InputError(msg)
-        if machine := machine_differences(first, other):
-            raise InputError(f"{name} mixes runs of different machines: {', '.join(machine)}")
+        if differ := differing_conditions(first, other):
+            raise InputError(f"{name} mixes runs of which {', '.join(differ)} differ")
 
 
 def _differences(

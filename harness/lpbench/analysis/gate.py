@@ -7,7 +7,7 @@ Must not know: statistics, exit codes.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lpbench.analysis.comparable import machine_differences
+from lpbench.analysis.comparable import differing_conditions
 from lpbench.analysis.metrics import METRICS
 from lpbench.errors import InputError
 from lpbench.record.schema import Arm, Record
@@ -93,11 +93,11 @@ def gate(baseline: Record, candidate: Record) -> Gate:
     figures: list[Figure] = []
     void: list[tuple[str, str, str]] = []
     skipped: list[tuple[str, str, str]] = []
-    machine = machine_differences(baseline, candidate)
+    differ = differing_conditions(baseline, candidate)
     for arm, other in zip(baseline.arms, candidate.arms, strict=True):
         figures += _exact(arm, other)
-        if machine:
-            why = f"differs: {', '.join(machine)}"
+        if differ:
+            why = f"differs: {', '.join(differ)}"
             skipped += [(arm.label, name, why) for name in DRAM if _is_valid(arm, name)]
             continue
         figures += _near(arm, other)

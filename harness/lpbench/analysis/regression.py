@@ -11,12 +11,12 @@ a red that a second set of runs does not show is no regression but bad luck.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lpbench.analysis.comparable import machine_differences, refuse_incomparable, refuse_mixed
+from lpbench.analysis.comparable import differing_conditions, refuse_incomparable, refuse_mixed
 from lpbench.analysis.stats import CONFIDENCE, FEWEST, ProcessEffect, process_effect
 from lpbench.analysis.verdict import DELTA
 from lpbench.analysis.versus import LARGEST, SMALLEST
 from lpbench.errors import InputError
-from lpbench.record.schema import Arm, Record
+from lpbench.record.schema import Record
 
 GATED = (
     "ttft_ms_mean",
@@ -80,8 +80,8 @@ def regressions(
     if baseline[0].command != candidate[0].command:
         passes = f"{baseline[0].command!r} and {candidate[0].command!r}"
         raise InputError(f"not comparable: the passes are {passes}")
-    if machine := machine_differences(baseline[0], candidate[0]):
-        msg = f"not comparable: times and joules are of another machine ({', '.join(machine)})"
+    if differ := differing_conditions(baseline[0], candidate[0]):
+        msg = f"not comparable: times and joules need the same {', '.join(differ)}"
         raise InputError(msg)
     pairs, void = _side_by_side(baseline, candidate)
     if not pairs and not void:
@@ -110,12 +110,12 @@ def _side_by_side(
     """Return both sides' values by arm and metric, and what the candidate lacks, with why."""
     pairs = {}
     void = []
-    for arm in (one for one in baseline[0].arms if one.role == "arm"):
+    for arm in baseline[0].own_arms:
         for name in GATED:
             before, why = _values(baseline, arm.label, name)
             if why:
                 continue
-            after, why = _values(candidate, arm.label, name, source=_source(arm, name))
+            after, why = _values(candidate, arm.label, name, source=arm.metrics[name].instrument)
             if why:
                 void.append((arm.label, name, why))
             else:
@@ -136,20 +136,15 @@ def _values(
     """
     found = []
     for run in runs:
-        arm = next((one for one in run.arms if one.label == label and one.role == "arm"), None)
+        arm = run.arm(label)
         reading = None if arm is None else arm.metrics.get(name)
-        if arm is None or reading is None or reading.value is None:
+        if reading is None or reading.value is None:
             return [], ", ".join(reading.reasons) if reading else "not_recorded"
         if reading.reasons:
             return [], ", ".join(reading.reasons)
         if not SMALLEST < reading.value < LARGEST:
             return [], "out_of_range"
-        if source is not None and _source(arm, name) != source:
+        if source is not None and reading.instrument != source:
             return [], "differs: source"
         found.append(float(reading.value))
     return found, ""
-
-
-def _source(arm: Arm, name: str) -> str:
-    """Return what a reading is from, without what changes from run to run."""
-    return arm.metrics[name].source.partition(", ")[0]

@@ -7,10 +7,11 @@ Must not know: readings, files, how a verdict is shown.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from lpbench.analysis.stats import ProcessEffect
 from lpbench.record.schema import Record
 
 Status = Literal["better", "worse", "same", "undecided", "incomparable"]
@@ -115,3 +116,28 @@ def judge_exact(before: float, after: float) -> Status:
     if before == after:
         return "same"
     return "better" if after < before else "worse"
+
+
+def judge_effect(known: dict[str, Any], effect: ProcessEffect, *, delta: float) -> Verdict:
+    """Return the verdict on an effect over processes; `known` is what it holds in any case."""
+    evidence = known | {
+        "ratio": effect.ratio,
+        "interval": (effect.low, effect.high),
+        "detectable": effect.detectable - 1,
+    }
+    status = judge(effect.low, effect.high, delta=delta)
+    return Verdict(**evidence, status=status, reason="processes")
+
+
+def judge_plain(known: dict[str, Any], values: Sequence[Sequence[float]]) -> Verdict | None:
+    """Return the verdict on figures of which no ratio can be taken, or that are all one number."""
+    if len({value for side in values for value in side}) == 1:
+        return Verdict(**known, status="same", reason="identical")
+    if has_zero(values):
+        return Verdict(**known, status="undecided", reason="zero")
+    return None
+
+
+def has_zero(sides: Sequence[Sequence[float]]) -> bool:
+    """Return whether a value has no logarithm."""
+    return any(value <= 0 for side in sides for value in side)

@@ -13,9 +13,8 @@ import typer
 
 from lpbench import __version__
 from lpbench.cli import catalogue, check, compare, doctor, energy, plan, traffic
-from lpbench.errors import InputError, LpbenchError, RunError, UnavailableError
+from lpbench.errors import INTERRUPTED, InputError, LpbenchError, RunError, UnavailableError
 
-INTERRUPTED = 130
 _USAGE_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[1])
 """What Typer raises for a wrong option or argument: the base of its errors, which it keeps to
 itself."""

@@ -1,9 +1,15 @@
 """`lpbench compare`: verdicts on two experiments, or on the arms of one."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from lpbench.record.schema import Record
+    from lpbench.report.table import Table
 
 
 def compare(
@@ -32,21 +38,16 @@ def compare(
     """Say of every metric whether it got better, worse, or stayed the same.
 
     Two experiments are compared arm by arm, one alone by its arms. Passes of
-    one experiment (traffic, energy) are shown side by side instead. Counts are
-    exact; what was measured is judged over processes, 6 runs a side at least.
+    one experiment (traffic, energy), given as two or in one folder, are shown
+    side by side instead, several runs of a pass by their mean. Counts are exact;
+    what was measured is judged over processes, 6 runs a side at least.
 
     Exit codes: 0 compared, 2 not readable or not comparable.
     """
-    from lpbench.analysis.comparable import MACHINE
-    from lpbench.analysis.joined import join_passes
-    from lpbench.analysis.verdict import Side, Verdicts
-    from lpbench.analysis.versus import compare_arms_of, compare_runs
     from lpbench.cli.output import STDOUT, write_text
     from lpbench.cli.render import console, print_table
     from lpbench.errors import InputError
     from lpbench.record.store import check_writable, read_runs
-    from lpbench.registry import unknown
-    from lpbench.report.compare import joined_table, verdict_notes, verdict_table
 
     if not 0 < delta < 1:
         raise InputError(f"--delta {delta} is out of range; accepted: above 0, below 1")
@@ -54,27 +55,60 @@ def compare(
         check_writable(Path(json))
     before = read_runs(first)
     after = read_runs(second) if second is not None else ()
-    if after and before[0].command != after[0].command:
-        if before[0].spec_hash == after[0].spec_hash:
-            if json:
-                raise InputError("--json holds verdicts; passes side by side are a table alone")
-            print_table(joined_table(join_passes([*before, *after])))
-            return
-        passes = f"{before[0].command!r} and {after[0].command!r}"
-        raise InputError(f"not comparable: the passes are {passes}")
-    known = {*MACHINE, *(key for run in (*before[:1], *after[:1]) for key in run.spec)}
-    if wrong := next((key for key in allow or () if key not in known), None):
+    if _are_passes(before, after):
+        from lpbench.analysis.joined import join_passes
+        from lpbench.report.compare import joined_table
+
+        found = join_passes([*before, *after])
+        document, table = found.to_json(), joined_table(found)
+        notes: tuple[str, ...] = ()
+    else:
+        document, table, notes = _verdicts(before, after, delta=delta, allowed=allow or ())
+    if json:
+        write_text(json, document)
+    if json != STDOUT:
+        print_table(table)
+        for line in notes:
+            console().print(line)
+
+
+def _are_passes(before: "Sequence[Record]", after: "Sequence[Record]") -> bool:
+    """Return whether these are passes of one experiment, which there is nothing to compare in."""
+    commands = [{run.command for run in runs} for runs in (before, after)]
+    if not after:
+        return len(commands[0]) > 1
+    is_one = before[0].spec_hash == after[0].spec_hash
+    return is_one and all(len(one) == 1 for one in commands) and commands[0] != commands[1]
+
+
+def _verdicts(
+    before: "Sequence[Record]",
+    after: "Sequence[Record]",
+    *,
+    delta: float,
+    allowed: "Collection[str]",
+) -> "tuple[str, Table, tuple[str, ...]]":
+    """Return the verdicts as a document, as a table, and what they mean.
+
+    Raises:
+        InputError: not comparable, or a key that is none.
+    """
+    from lpbench.analysis.comparable import CONDITIONS
+    from lpbench.analysis.verdict import Side, Verdicts
+    from lpbench.analysis.versus import compare_arms_of, compare_runs
+    from lpbench.errors import InputError
+    from lpbench.registry import unknown
+    from lpbench.report.compare import verdict_notes, verdict_table
+
+    known = {*CONDITIONS, *(key for run in (*before[:1], *after[:1]) for key in run.spec)}
+    if wrong := next((key for key in allowed if key not in known), None):
         raise InputError(unknown("key", wrong, known=sorted(known)))
     verdicts = (
-        compare_runs(before, after, delta=delta, allowed=allow or ())
+        compare_runs(before, after, delta=delta, allowed=allowed)
         if after
         else compare_arms_of(before, delta=delta)
     )
-    if json:
-        sides = tuple(Side.of(runs) for runs in (before, after) if runs)
-        found = Verdicts(delta=delta, allowed=tuple(allow or ()), sides=sides, verdicts=verdicts)
-        write_text(json, found.to_json())
-    if json != STDOUT:
-        print_table(verdict_table(verdicts))
-        for line in verdict_notes(verdicts, delta=delta):
-            console().print(line)
+    sides = tuple(Side.of(runs) for runs in (before, after) if runs)
+    found = Verdicts(delta=delta, allowed=tuple(allowed), sides=sides, verdicts=verdicts)
+    notes = verdict_notes(verdicts, delta=delta)
+    return found.to_json(), verdict_table(verdicts), notes

@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import typer
-
-from lpbench.errors import InputError
+from lpbench.errors import INTERRUPTED, InputError
 
 MOST = 1000
 """More processes nobody waits for."""
@@ -32,7 +30,7 @@ def run_replicas(num_runs: int, *, output: Path | None, json: str | None, quiet:
 
     Raises:
         InputError: there is no folder for the runs, or it is not empty.
-        typer.Exit: with the code of the process that failed.
+        SystemExit: with the code of the process that failed, which has said why.
     """
     if output is None:
         raise InputError(f"--num-runs {num_runs} needs --output DIR: a folder a run")
@@ -51,9 +49,9 @@ def run_replicas(num_runs: int, *, output: Path | None, json: str | None, quiet:
         sys.stderr.write(f"lpbench: run {at} of {num_runs}\n")
         command = (sys.executable, "-m", "lpbench", *common, "--output", str(folder))
         if code := _run(command):
-            raise typer.Exit(code if code > 0 else 1)
+            raise SystemExit(code if code > 0 else 1)
     runs = read_runs(output)
-    if sum(arm.role == "arm" for arm in runs[0].arms) == 1:
+    if len(runs[0].own_arms) == 1:
         return  # nothing to compare
     verdicts = compare_arms_of(runs)
     print_table(verdict_table(verdicts))
@@ -71,7 +69,8 @@ def _run(command: Sequence[str]) -> int:
             with suppress(subprocess.TimeoutExpired):  # a terminal's Ctrl-C reaches it as well
                 process.wait(timeout=GRACE_S)
             process.terminate()
-            process.wait()
+            if process.wait() == INTERRUPTED:
+                return INTERRUPTED  # and has said so
             raise
         finally:
             signal.signal(signal.SIGTERM, before)

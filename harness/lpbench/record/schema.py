@@ -62,6 +62,11 @@ class Reading(_Part):
             raise ValueError(msg)
         return self
 
+    @property
+    def instrument(self) -> str:
+        """What it is from, without what changes from run to run."""
+        return self.source.partition(", ")[0]
+
 
 class Schedule(_Part):
     """A schedule and the parameters in force."""
@@ -261,6 +266,15 @@ class Record(_Part):
     arms: tuple[Arm, ...] = ()
     audit: Audit | None = None
     comparison: tuple[Comparison, ...] = ()
+
+    @property
+    def own_arms(self) -> tuple[Arm, ...]:
+        """The arms that are no repetition."""
+        return tuple(one for one in self.arms if one.role == "arm")
+
+    def arm(self, label: str) -> Arm | None:
+        """Return the arm of this label that is no repetition; None without one."""
+        return next((one for one in self.own_arms if one.label == label), None)
 
     def to_json(self) -> str:
         """Return the record as indented JSON with a final newline."""

@@ -7,6 +7,7 @@ Must not know: how a verdict comes about.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from lpbench.analysis.joined import Joined
 from lpbench.analysis.verdict import Verdict
 from lpbench.analysis.versus import ALL
 from lpbench.record.schema import Reading
@@ -99,14 +100,15 @@ def verdict_notes(verdicts: Sequence[Verdict], *, delta: float) -> tuple[str, ..
     return tuple(said)
 
 
-def joined_table(arms: Mapping[str, Mapping[str, Reading]]) -> Table:
+def joined_table(found: Joined) -> Table:
     """Return a row per arm: bytes, latency and joules of the same experiment."""
+    runs = ", ".join(f"{command} of {count}" for command, count in found.runs.items())
     return Table(
-        title="one experiment, its passes side by side",
+        title=f"one experiment, its passes side by side (runs: {runs})",
         columns=("schedule", *JOINED),
         rows=tuple(
             (label, *(_best(readings, names) for names in JOINED.values()))
-            for label, readings in arms.items()
+            for label, readings in found.arms.items()
         ),
     )
 

@@ -5,7 +5,7 @@ Must not know: how a number came about. What is absent or not valid is left out,
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from pydantic import JsonValue
 
@@ -28,7 +28,7 @@ def github_benchmark(record: Record) -> str:
             "value": reading.value,
             "extra": f"{reading.method} by {reading.source}",
         }
-        for arm in _own(record)
+        for arm in record.own_arms
         for name, reading in arm.metrics.items()
         if name in COMPARED and _is_valid(reading)
     ]
@@ -37,7 +37,7 @@ def github_benchmark(record: Record) -> str:
 
 def vllm_results(record: Record) -> str:
     """Return a line per schedule with the keys of vLLM's result file, in its units."""
-    return "".join(json.dumps(_vllm(arm, record)) + "\n" for arm in _own(record))
+    return "".join(json.dumps(_vllm(arm, record)) + "\n" for arm in record.own_arms)
 
 
 def _vllm(arm: Arm, record: Record) -> dict[str, JsonValue]:
@@ -55,10 +55,6 @@ def _vllm(arm: Arm, record: Record) -> dict[str, JsonValue]:
             if reading is not None and _is_valid(reading):
                 found[f"{statistic}_{theirs}_ms"] = reading.value
     return found
-
-
-def _own(record: Record) -> Iterator[Arm]:
-    return (arm for arm in record.arms if arm.role == "arm")
 
 
 def _is_valid(reading: Reading) -> bool:
