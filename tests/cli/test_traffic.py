@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,14 @@ def mixed(lpbench: CommandLine, tmp_path_factory: pytest.TempPathFactory, qwen: 
 
 def test_json_on_stdout_is_the_record_alone(lpbench: CommandLine, qwen: Path) -> None:
     """`--json -` prints one JSON document, a complete record, and nothing else."""
+    before = datetime.now(UTC)
     result = lpbench("traffic", "--model", qwen, *SMALL, "--json", "-")
     assert (OK, "") == (result.code, result.err)
     record = record_of(result.out)
     assert json.loads(result.out) == json.loads(record.to_json())
     assert ("complete", None, "traffic") == (record.status, record.failure, record.command)
+    assert record.started_at is not None
+    assert before <= record.started_at <= datetime.now(UTC)
     assert record.audit is not None
     assert record.audit.is_sound
 

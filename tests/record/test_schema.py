@@ -116,8 +116,8 @@ def test_a_record_has_the_keys_of_the_design() -> None:
     """The names that readers of run.json rely on."""
     document = as_json()
     expected = {
-        "schema_version", "lpbench_version", "status", "failure", "command", "spec", "spec_hash",
-        "environment", "protocol", "windows", "arms", "audit", "comparison",
+        "schema_version", "lpbench_version", "status", "failure", "command", "started_at",
+        "spec", "spec_hash", "environment", "protocol", "windows", "arms", "audit", "comparison",
     }  # fmt: skip
     assert expected == set(document)
     arm = {

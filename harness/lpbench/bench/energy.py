@@ -10,6 +10,7 @@ Must not know: how a run is shown, what a schedule does, which instrument a mete
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import JsonValue
@@ -131,6 +132,7 @@ class _Run:
         self._store = store
         self._listener = listener
         self._clock = clock
+        self._started_at = datetime.now(UTC)
         self._offsets = random.Random(experiment.seed)  # noqa: S311 - phases, no secrets
         self._script: Mapping[int, Sequence[int]] | None = None
         self._turns: list[Turn] = []
@@ -353,6 +355,7 @@ class _Run:
             status=status,
             failure=failure,
             command="energy",
+            started_at=self._started_at,
             spec=spec,
             spec_hash=digest(spec),
             environment=environment(self._engine.facts),

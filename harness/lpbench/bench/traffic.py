@@ -9,6 +9,7 @@ Must not know: how a run is shown, what a schedule does.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Literal
 
 from lpbench import __version__
@@ -86,6 +87,7 @@ class _Run:
         self._instruments = instruments
         self._store = store
         self._listener = listener
+        self._started_at = datetime.now(UTC)
         self._arms: list[Arm] = []
         self._begun = False
         self._under_way: ArmLog | None = None
@@ -231,6 +233,7 @@ class _Run:
             status=status,
             failure=failure,
             command="traffic",
+            started_at=self._started_at,
             spec=dict(self._engine.spec),
             spec_hash=digest(dict(self._engine.spec)),
             environment=environment(self._engine.facts),

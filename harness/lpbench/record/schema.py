@@ -9,7 +9,15 @@ Schema versions:
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    JsonValue,
+    model_validator,
+)
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -250,6 +258,7 @@ class Record(_Part):
     Attributes:
         spec: what was run, and nothing of how it was measured: passes join by its hash.
         protocol: how a measured pass was taken: windows, blocks, the meters and what they found.
+        started_at: when, by the wall clock, in UTC; null where it is not kept.
         windows: stretches that belong to no arm: without work, before and after.
     """
 
@@ -258,6 +267,7 @@ class Record(_Part):
     status: Literal["complete", "failed"]
     failure: str | None = None
     command: str
+    started_at: AwareDatetime | None = None
     spec: dict[str, JsonValue]
     spec_hash: str
     environment: dict[str, JsonValue]
