@@ -2,6 +2,7 @@
 
 import math
 import random
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.revalued import revalued, without
 
 METRICS = ("ttft_ms_mean", "tbt_ms_mean", "tpot_ms_mean", "e2e_ms_mean")
 RECORD = example_record()
+START = datetime(2026, 11, 26, tzinfo=UTC)
 
 
 def runs(
@@ -43,6 +45,30 @@ def test_what_got_slower_is_red() -> None:
     found = regressions(runs(seed=1), runs(1.1, seed=2))
     assert 2 * len(METRICS) == len(found.changes)
     assert {("layered", name) for name in METRICS} == red(found)
+
+
+def test_sets_taken_in_turn_are_judged_pair_by_pair() -> None:
+    """On a machine that gets slower and slower 10 % are red in pairs alone."""
+    slower = [1.1**at for at in range(6)]
+    sides = []
+    for side, factor in ((0, 1.0), (1, 1.1)):
+        values = [
+            runs(factor * luck, count=1, spread=1e-4, seed=at)[0] for at, luck in enumerate(slower)
+        ]
+        starts = [START + timedelta(minutes=2 * at + side) for at in range(6)]
+        sides.append(
+            [
+                one.model_copy(update={"started_at": start})
+                for one, start in zip(values, starts, strict=True)
+            ]
+        )
+    found = regressions(*sides)
+    assert found.in_turn
+    assert {("layered", name) for name in METRICS} == red(found)
+    unordered = [one.model_copy(update={"started_at": None}) for one in sides[1]]
+    at_a_stretch = regressions(sides[0], unordered)
+    assert not at_a_stretch.in_turn
+    assert set() == red(at_a_stretch)
 
 
 def test_what_got_faster_or_stayed_is_not() -> None:

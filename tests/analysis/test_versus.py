@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -15,6 +16,7 @@ from lpbench.testing.records import example_record
 from tests.revalued import revalued, without
 
 RECORD = example_record()
+START = datetime(2026, 11, 26, tzinfo=UTC)
 
 
 def timed(*, ttft: float = 400.0) -> Record:
@@ -97,6 +99,24 @@ def test_eight_processes_a_side_decide(factor: float, expected: str) -> None:
     assert found.interval[0] <= factor <= found.interval[1]
     assert found.detectable is not None
     assert 0 < found.detectable < 0.01
+
+
+def test_sides_taken_in_turn_are_judged_pair_by_pair() -> None:
+    """A machine that gets slower and slower hides 3 % from two sets, and nothing from pairs."""
+    values = [400 * 1.05**at for at in range(8)]
+    sides = [
+        [
+            one.model_copy(update={"started_at": START + timedelta(minutes=2 * at + side)})
+            for at, one in enumerate(runs([value * factor for value in values]))
+        ]
+        for side, factor in ((0, 1.0), (1, 1.03))
+    ]
+    found = of(compare_runs(*sides), "ttft_ms_mean")
+    assert ("worse", "in_turn") == _said(found)
+    assert 1.03 == pytest.approx(found.ratio)
+    assert 2 / 2**8 == found.p
+    unordered = [[one.model_copy(update={"started_at": None}) for one in side] for side in sides]
+    assert ("undecided", "processes") == _said(of(compare_runs(*unordered), "ttft_ms_mean"))
 
 
 def test_three_samples_decide_nothing() -> None:

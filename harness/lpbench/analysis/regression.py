@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lpbench.analysis.comparable import differing_conditions, refuse_incomparable, refuse_mixed
-from lpbench.analysis.stats import CONFIDENCE, FEWEST, ProcessEffect, process_effect
+from lpbench.analysis.pairs import in_turn
+from lpbench.analysis.stats import CONFIDENCE, FEWEST, ProcessEffect, effect_between
 from lpbench.analysis.verdict import DELTA
 from lpbench.analysis.versus import LARGEST, SMALLEST
 from lpbench.errors import InputError
@@ -53,10 +54,12 @@ class Regressions:
         changes: of every gated metric.
         void: arm, metric and why, of what the baseline has and the candidate has not: it proves
             nothing either way.
+        in_turn: whether the two sets of runs took turns.
     """
 
     changes: tuple[Change, ...]
     void: tuple[tuple[str, str, str], ...]
+    in_turn: bool
 
 
 def regressions(
@@ -83,17 +86,18 @@ def regressions(
     if differ := differing_conditions(baseline[0], candidate[0]):
         msg = f"not comparable: times and joules need the same {', '.join(differ)}"
         raise InputError(msg)
-    pairs, void = _side_by_side(baseline, candidate)
-    if not pairs and not void:
+    turns = in_turn(baseline, candidate)
+    figures, void = _side_by_side(*(turns or (baseline, candidate)))
+    if not figures and not void:
         raise InputError("the baseline has no time and no joule that is valid in every run")
-    confidence = 1 - (1 - CONFIDENCE) / max(1, len(pairs))
+    confidence = 1 - (1 - CONFIDENCE) / max(1, len(figures))
     found = []
-    for (label, name), (before, after) in pairs.items():
-        effect = process_effect(before, after, confidence=confidence)
+    for (label, name), (before, after) in figures.items():
+        effect = effect_between(before, after, is_paired=turns is not None, confidence=confidence)
         assert effect is not None, "there are enough runs"
         red = effect.low > 1 + delta
         found.append(Change(arm=label, metric=name, effect=effect, is_red=red))
-    return Regressions(changes=tuple(found), void=void)
+    return Regressions(changes=tuple(found), void=void, in_turn=turns is not None)
 
 
 def confirmed(first: Sequence[Change], second: Sequence[Change]) -> tuple[Change, ...]:

@@ -158,6 +158,20 @@ def paired_process_effect(
     )
 
 
+def effect_between(
+    baseline: Sequence[float],
+    candidate: Sequence[float],
+    *,
+    is_paired: bool,
+    confidence: float = CONFIDENCE,
+) -> ProcessEffect | None:
+    """Return the effect between two sides, value by value where they are pairs."""
+    if not is_paired:
+        return process_effect(baseline, candidate, confidence=confidence)
+    ratios = [after / before for before, after in zip(baseline, candidate, strict=True)]
+    return paired_process_effect(ratios, confidence=confidence)
+
+
 def _effect(
     mean: float, error: float, *, degrees: float, confidence: float, processes: tuple[int, int]
 ) -> ProcessEffect:

@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict
 from lpbench.analysis.stats import ProcessEffect
 from lpbench.record.schema import Record
 
+PROCESSES, IN_TURN = "processes", "in_turn"
+"""Reasons: by two sets of runs, each taken at a stretch, or by pairs of them."""
+
 Status = Literal["better", "worse", "same", "undecided", "incomparable"]
 
 DELTA = 0.01
@@ -118,7 +121,9 @@ def judge_exact(before: float, after: float) -> Status:
     return "better" if after < before else "worse"
 
 
-def judge_effect(known: dict[str, Any], effect: ProcessEffect, *, delta: float) -> Verdict:
+def judge_effect(
+    known: dict[str, Any], effect: ProcessEffect, *, delta: float, reason: str = PROCESSES
+) -> Verdict:
     """Return the verdict on an effect over processes; `known` is what it holds in any case."""
     evidence = known | {
         "ratio": effect.ratio,
@@ -126,7 +131,7 @@ def judge_effect(known: dict[str, Any], effect: ProcessEffect, *, delta: float) 
         "detectable": effect.detectable - 1,
     }
     status = judge(effect.low, effect.high, delta=delta)
-    return Verdict(**evidence, status=status, reason="processes")
+    return Verdict(**evidence, status=status, reason=reason)
 
 
 def judge_plain(known: dict[str, Any], values: Sequence[Sequence[float]]) -> Verdict | None:

@@ -14,12 +14,12 @@ from typing import Any
 
 from lpbench.analysis.comparable import differing_conditions, refuse_incomparable, refuse_mixed
 from lpbench.analysis.metrics import COMPARED
-from lpbench.analysis.stats import (
-    process_effect,
-)
+from lpbench.analysis.pairs import in_turn
+from lpbench.analysis.stats import effect_between, sign_flip_p
 from lpbench.analysis.turns import judge_turns
 from lpbench.analysis.verdict import (
     DELTA,
+    IN_TURN,
     Verdict,
     has_zero,
     judge,
@@ -62,6 +62,8 @@ def compare_runs(
     if first.command != second.command:
         msg = f"not comparable: the passes are {first.command!r} and {second.command!r}"
         raise InputError(msg)
+    pairs = in_turn(baseline, candidate)
+    baseline, candidate = pairs or (baseline, candidate)
     conditions = differing_conditions(first, second, allowed=allowed)
     is_drawn = first.spec.get("routing") == second.spec.get("routing") != "model"
     found: list[Verdict] = []
@@ -72,7 +74,15 @@ def compare_runs(
             found.append(_whole(arm.label, arm.label, "arm_missing"))
             continue
         found += [
-            _between(name, before, after, delta=delta, conditions=conditions, is_drawn=is_drawn)
+            _between(
+                name,
+                before,
+                after,
+                delta=delta,
+                conditions=conditions,
+                is_drawn=is_drawn,
+                is_paired=pairs is not None,
+            )
             for name in COMPARED
             if name in before[0].metrics or name in after[0].metrics
         ]
@@ -118,6 +128,7 @@ def _between(
     delta: float,
     conditions: Sequence[str],
     is_drawn: bool,
+    is_paired: bool,
 ) -> Verdict:
     """Return the verdict on one metric of two sets of runs of one arm."""
     known, values, against = _side_by_side(name, before, after)
@@ -130,10 +141,13 @@ def _between(
         return _counted(known, values, exactly=is_drawn, delta=delta)
     if simple := judge_plain(known, values):
         return simple
-    effect = process_effect(*values)
+    effect = effect_between(*values, is_paired=is_paired)
     if effect is None:
         return Verdict(**known, status="undecided", reason="too_few_processes")
-    return judge_effect(known, effect, delta=delta)
+    if not is_paired:
+        return judge_effect(known, effect, delta=delta)
+    p = sign_flip_p([after / before for before, after in zip(*values, strict=True)])
+    return judge_effect(known | {"p": p}, effect, delta=delta, reason=IN_TURN)
 
 
 def _inside(

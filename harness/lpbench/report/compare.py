@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from lpbench.analysis.joined import Joined
-from lpbench.analysis.verdict import Verdict
+from lpbench.analysis.verdict import PROCESSES, Verdict
 from lpbench.analysis.versus import ALL
 from lpbench.record.schema import Reading
 from lpbench.report.table import Table
@@ -68,15 +68,17 @@ def _cells(one: Verdict) -> tuple[str, ...]:
     )
 
 
-MEANINGS = {
+MEANINGS: Mapping[str, str] = {
     "too_few_processes": "Measured figures are judged over processes: give folders of 6 runs or "
     "more, one folder a side.",
     "not_interleaved": "The arms of such a run do not take turns, so their times are not judged; "
     "run lpbench energy for joules, or compare two folders of runs.",
     "aa_not_null": "The first arm and its repetition differ: something but the schedule moved.",
+    PROCESSES: "The two sides were not taken in turn: what the machine did meanwhile looks like a "
+    "change. Run them alternately where that matters.",
     "not_deterministic": "Runs of one experiment counted differently; no count of theirs is exact.",
 }
-"""What a reason for no verdict says to do."""
+"""What a reason says of its verdict, or to do about it."""
 
 
 def verdict_notes(verdicts: Sequence[Verdict], *, delta: float) -> tuple[str, ...]:

@@ -53,6 +53,8 @@ def change_lines(found: Regressions, worse: Sequence[Change]) -> tuple[str, ...]
     void = [f"  {arm} {metric}: not valid ({why})" for arm, metric, why in found.void]
     red = [one for one in changes if one.is_red]
     where = f"{len(changes)} times and joules over processes"
+    if not found.in_turn:
+        void.append("  not taken in turn: what the machine did meanwhile looks like a change")
     if not red:
         return (f"check: none of {where} got worse", *void)
     said = f"check: {len(worse)} of {where} got worse"
