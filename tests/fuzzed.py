@@ -22,7 +22,11 @@ VALUES: tuple[object, ...] = (
 )  # fmt: skip
 """What is put in the place of something."""
 
-ENDINGS = {OK, BAD_INPUT, REGRESSION}
+INCONCLUSIVE, INVALID = 4, 5
+ENDINGS = {OK, BAD_INPUT, REGRESSION, INCONCLUSIVE, INVALID}
+
+RUNS = 6
+"""As many a side are judged over processes."""
 
 
 def damaged(record: Record, drawn: random.Random) -> bytes:
@@ -66,29 +70,38 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401 - JSON of 
 
 
 def fuzz(count: int, folder: Path, *, seed: int = 0) -> Counter[str]:
-    """Put damaged records through `compare` and `check`; return how often each ending was.
+    """Put damaged records, alone and among runs, through both commands; return their endings.
 
     Raises:
         AssertionError: a command ended otherwise than it may, said more than a line, or left a
             file.
     """
     drawn = random.Random(seed)
-    whole, bad = folder / "whole.json", folder / "bad.json"
+    whole, bad, runs, damaged_runs = (
+        folder / name for name in ("whole.json", "bad.json", "runs", "damaged")
+    )
     whole.write_text(example_record().to_json(), encoding="utf-8")
+    for at in range(RUNS):
+        for side in (runs, damaged_runs):
+            (side / str(at)).mkdir(parents=True)
+            (side / str(at) / "run.json").write_bytes(whole.read_bytes())
     endings: Counter[str] = Counter()
-    for _ in range(count):
+    for number in range(count):
         bad.write_bytes(damaged(example_record(), drawn))
+        (damaged_runs / "0" / "run.json").write_bytes(bad.read_bytes())
         before = contents(folder)
         sides = drawn.choice(((whole, bad), (bad, whole), (bad, bad)))
         for arguments in (
             ("compare", *sides),
             ("compare", bad),
             ("check", "--baseline", sides[0], sides[1]),
+            ("compare", runs, damaged_runs),
+            ("check", "--baseline", damaged_runs, runs),
         ):
             result = call(*arguments)
-            assert result.code in ENDINGS, (arguments[0], result, bad.read_bytes())
-            lines = result.err.splitlines()
-            assert len(lines) == (result.code == BAD_INPUT), (result, bad.read_bytes())
+            assert result.code in ENDINGS, (number, arguments, result)
+            is_error = result.code in (BAD_INPUT, INVALID)
+            assert is_error == len(result.err.splitlines()), (number, arguments, result)
             endings[f"{arguments[0]} {result.code}"] += 1
         assert before == contents(folder)
     return endings

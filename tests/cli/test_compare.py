@@ -156,5 +156,5 @@ def test_a_delta_is_a_share(lpbench: CommandLine, tmp_path: Path, delta: str) ->
 
 
 def test_damaged_records_never_end_in_a_traceback(tmp_path: Path) -> None:
-    """150 of them through compare and check: exit 0, 2 or 3, a line at most, no file."""
-    assert 450 == sum(fuzz(150, tmp_path, seed=7).values())
+    """100 of them through compare and check: an exit code of theirs, a line at most, no file."""
+    assert 500 == sum(fuzz(100, tmp_path, seed=7).values())
