@@ -95,6 +95,7 @@ def test_passes_of_one_experiment_stand_side_by_side(lpbench: CommandLine, tmp_p
     assert "passes side by side" in result.out
     assert "2.00 GB" in result.out
     other = stored(tmp_path / "other", example_record(command="energy", spec_hash="beef"))
+    assert "Not valid: DRAM read (no_device)." in result.out
     document = json.loads(lpbench("compare", counts, energy, "--json", "-").out)
     assert 2e9 == document["arms"]["chunked"]["expert_bytes"]["value"]
     result = lpbench("compare", counts, other)

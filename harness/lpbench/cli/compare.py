@@ -57,11 +57,10 @@ def compare(
     after = read_runs(second) if second is not None else ()
     if _are_passes(before, after):
         from lpbench.analysis.joined import join_passes
-        from lpbench.report.compare import joined_table
+        from lpbench.report.compare import joined_notes, joined_table
 
         found = join_passes([*before, *after])
-        document, table = found.to_json(), joined_table(found)
-        notes: tuple[str, ...] = ()
+        document, table, notes = found.to_json(), joined_table(found), joined_notes(found)
     else:
         document, table, notes = _verdicts(before, after, delta=delta, allowed=allow or ())
     if json:

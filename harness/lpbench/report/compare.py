@@ -109,19 +109,35 @@ def joined_table(found: Joined) -> Table:
         title=f"one experiment, its passes side by side (runs: {runs})",
         columns=("schedule", *JOINED),
         rows=tuple(
-            (label, *(_best(readings, names) for names in JOINED.values()))
+            (label, *(_cell(_best(readings, names)) for names in JOINED.values()))
             for label, readings in found.arms.items()
         ),
     )
 
 
-def _best(readings: Mapping[str, Reading], names: Sequence[str]) -> str:
+def joined_notes(found: Joined) -> tuple[str, ...]:
+    """Return what is missing from the table, or stands in brackets, with the reasons."""
+    doubts: dict[str, dict[str, None]] = {}
+    for readings in found.arms.values():
+        for column, names in JOINED.items():
+            one = _best(readings, names)
+            for code in () if one is None else one.reasons:
+                doubts.setdefault(column.replace("-\n", "").replace("\n", " "), {})[code] = None
+    return tuple(f"Not valid: {name} ({', '.join(codes)})." for name, codes in doubts.items())
+
+
+def _best(readings: Mapping[str, Reading], names: Sequence[str]) -> Reading | None:
+    """Return the first of these readings that has a value, else the first there is."""
     found = [readings[name] for name in names if name in readings]
-    best = next((one for one in found if one.value is not None), None)
-    if best is None:
-        return "\n".join((ABSENT, *dict.fromkeys(c for one in found for c in one.reasons)))
-    text = _figure(best.value, best.unit)
-    return "\n".join((f"({text})", *best.reasons)) if best.reasons else text
+    return next((one for one in found if one.value is not None), next(iter(found), None))
+
+
+def _cell(one: Reading | None) -> str:
+    """Return the figure, in brackets where something stands against it."""
+    if one is None or one.value is None:
+        return ABSENT
+    text = _figure(one.value, one.unit)
+    return f"({text})" if one.reasons else text
 
 
 def _figure(value: float | None, unit: str) -> str:
