@@ -6,6 +6,7 @@ Must not know: which metric a number is.
 
 BYTES, COUNT, RATIO, MILLISECONDS = "B", "1", "ratio", "ms"
 JOULES, WATTS = "J", "W"
+PER_SECOND = "1/s"
 """The units a record uses."""
 
 _PREFIXES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))

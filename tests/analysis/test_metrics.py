@@ -100,14 +100,23 @@ def test_no_request_gives_no_sample() -> None:
 
 def test_no_sample_gives_the_reason_for_every_statistic() -> None:
     """Absent, never zero."""
-    expected = dict.fromkeys(("mean", "median", "p99", "max"), "no_samples")
+    expected = dict.fromkeys(("mean", "median", "p90", "p99", "max"), "no_samples")
     assert expected == summarise([])
 
 
 def test_mean_median_and_max_by_hand() -> None:
     """Samples come in any order; of an even number the median lies between."""
-    expected = {"mean": 3.75, "median": 2.5, "p99": "too_few_samples", "max": 9.0}
+    few = dict.fromkeys(("p90", "p99"), "too_few_samples")
+    expected = {"mean": 3.75, "median": 2.5, **few, "max": 9.0}
     assert expected == summarise([9.0, 1.0, 3.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(63, "too_few_samples"), (64, 58), (69, 63), (70, 63), (100, 90)]
+)
+def test_a_p90_needs_64_samples(count: int, expected: float | str) -> None:
+    """It is the smallest sample that 90 % do not exceed, of 1 to `count`."""
+    assert expected == summarise(list(range(count, 0, -1)))["p90"]
 
 
 @pytest.mark.parametrize(

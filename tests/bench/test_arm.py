@@ -69,6 +69,9 @@ class Clocked:
         """Return the time that has passed."""
         return self._now
 
+    def wait_until_ns(self, until_ns: int) -> None:
+        """Nobody arrives by seconds."""
+
 
 def log(
     *durations_ms: float,

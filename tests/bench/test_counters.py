@@ -151,7 +151,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 
     def metered(self: TorchExecutor, plan: IterationPlan) -> Execution:
         done = execute(self, plan)
-        experts = int(done.routed.touched.any(axis=1).sum())
+        experts = int(done.drawn.touched.any(axis=1).sum())
         found.engine[0] += experts * EXPERT_BYTES + REST
         return done
 

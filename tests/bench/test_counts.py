@@ -736,6 +736,9 @@ class Blind:
         """Return a clock that stands."""
         return 0
 
+    def wait_until_ns(self, until_ns: int) -> None:
+        """Nobody arrives by seconds."""
+
 
 def planned(asks: Sequence[Ask], rules: Rules, *, num_layers: int) -> list[Step]:
     """Return every iteration of an arm that is only planned."""

@@ -47,6 +47,18 @@ def test_a_device_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "cpu" == build(tmp_path, device=None).spec["device"]
 
 
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [("mixtral-8x7b", "mixtral"), ("olmoe-1b-7b", "olmoe"), ("deepseek-v3", "deepseek_v3")],
+)
+def test_a_family_that_is_modelled_only_is_refused(tmp_path: Path, model: str, family: str) -> None:
+    """Before memory is asked for, in one line that says what does run it."""
+    with pytest.raises(InputError) as caught:
+        build(tmp_path, model=model)
+    expected = f"model '{model}': family {family} is modelled only; use --executor roofline"
+    assert expected == str(caught.value)
+
+
 def test_pages_for_everyone_where_memory_allows(tmp_path: Path) -> None:
     """Three requests of 24 tokens take two pages each."""
     assert 6 == build(tmp_path).num_kv_pages
@@ -75,7 +87,7 @@ def test_nothing_is_loaded_before_load(tmp_path: Path) -> None:
     engine.executor.start_arm(None)
     execution = engine.executor.execute(whole_prompt(1, 20))
     assert [1] == list(execution.tokens)
-    assert (4, 2, 8) == execution.routed.touched.shape
+    assert (4, 2, 8) == execution.drawn.touched.shape
 
 
 def test_drawn_weights_follow_the_seed(tmp_path: Path) -> None:
@@ -86,7 +98,7 @@ def test_drawn_weights_follow_the_seed(tmp_path: Path) -> None:
         engine.load()
         engine.executor.start_arm(None)
         execution = engine.executor.execute(whole_prompt(0, 20))
-        return list(execution.tokens.values()), execution.routed.touched.tobytes()
+        return list(execution.tokens.values()), execution.drawn.touched.tobytes()
 
     assert outcome(1) == outcome(1) != outcome(2)
 
@@ -97,13 +109,13 @@ def test_drawn_routing_is_the_same_in_every_slice(tmp_path: Path, routing: str) 
     engine = build(tmp_path, routing=routing)
     engine.load()
     engine.executor.start_arm(None)
-    at_once = engine.executor.execute(whole_prompt(0, 20)).routed.touched[:, 1]
+    at_once = engine.executor.execute(whole_prompt(0, 20)).drawn.touched[:, 1]
     engine.executor.start_arm(None)
     parts = []
     for start, stop in ((0, 7), (7, 20)):
         tile = Tile(Span(start, stop), Span(0, 4))
         plan = IterationPlan(decodes=(), prefill=(PromptTile(0, tile),))
-        parts.append(engine.executor.execute(plan).routed.touched[:, 1])
+        parts.append(engine.executor.execute(plan).drawn.touched[:, 1])
     assert (at_once == (parts[0] | parts[1])).all()
 
 

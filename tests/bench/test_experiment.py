@@ -102,6 +102,16 @@ def test_num_prompts_takes_the_first() -> None:
     assert every.ids[7] == some.ids[7]
 
 
+def test_a_drawn_workload_follows_seed_and_number() -> None:
+    """The spec's seed reaches the lengths, and so the digest; more requests begin as fewer."""
+    few, more, other = (
+        resolve(RunSpec(workload="sharegpt", num_prompts=number, seed=seed)).prompts
+        for number, seed in ((3, 5), (4, 5), (3, 6))
+    )
+    assert more.requests[:3] == few.requests
+    assert few.requests != other.requests
+
+
 def test_a_workload_file_and_a_requests_file(tmp_path: Path) -> None:
     """Either is named by its file, without its folder."""
     file = write_requests(tmp_path, {"prompt_tokens": 5, "output_tokens": 2, "arrival_s": 0})

@@ -71,6 +71,9 @@ class FakeExecutor:
         self._now += TICK
         return self._now
 
+    def wait_until_ns(self, until_ns: int) -> None:
+        """Nobody arrives by seconds."""
+
 
 def serve(
     requests: Sequence[Request],

@@ -79,7 +79,7 @@ def test_a_name_longer_than_the_system_allows(
     ("config", "says"),
     [
         ({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, "'llama'"),
-        ({"model_type": "mixtral", "num_local_experts": 8}, "'mixtral'"),
+        ({"model_type": "jamba", "num_experts": 8}, "'jamba'"),
         ({"model_type": "qwen3_moe", "architectures": ["Elsewhere"]}, "Qwen3MoeForCausalLM"),
         ({"model_type": "qwen3_moe"}, "config.json has no "),
         ({"model_type": None}, "unknown model_type"),

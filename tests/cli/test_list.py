@@ -20,6 +20,14 @@ def test_models(lpbench: CommandLine) -> None:
     assert "57.98" in found
 
 
+def test_models_that_are_modelled_only_are_marked(lpbench: CommandLine) -> None:
+    """A yes ends the row of every model whose family the engine does not compute."""
+    lines = [line.split() for line in lpbench("list", "models").out.splitlines()]
+    marked = {line[0] for line in lines if line and line[-1] == "yes"}
+    assert {"deepseek-v3", "mixtral-8x7b", "olmoe-1b-7b"} == marked
+    assert {"modelled", "only"} <= words(lpbench, "models")
+
+
 def test_devices(lpbench: CommandLine) -> None:
     """The GPUs whose peaks are known."""
     found = words(lpbench, "devices")

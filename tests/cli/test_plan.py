@@ -63,6 +63,66 @@ def test_chunked_reads_them_once_a_chunk(lpbench: CommandLine) -> None:
     assert "927.7" == f"{document['expert_bytes']['value'] / 1e9:.1f}"
 
 
+DEEPSEEK_EXPERT = 3 * 7168 * 2048 * 2
+"""Bytes of one expert of DeepSeek-V3 in bfloat16; its layers 3 to 60 have 256, and a shared one."""
+
+
+def test_layers_without_experts_read_none(lpbench: CommandLine) -> None:
+    """4096 tokens climb 61 layers in 8 groups, the lowest of 8 with 3 dense ones: 1307.8 GB."""
+    document = plan_json(lpbench, "--model", "deepseek-v3", "--prompt", "4096")
+    moe = [5, 8, 8, 8, 8, 7, 7, 7]
+    steps = document["iterations"]
+    expected = [layers * 256 * DEEPSEEK_EXPERT for layers in moe]
+    assert expected == pytest.approx([step["expert_bytes"] for step in steps])
+    assert [layers * DEEPSEEK_EXPERT for layers in moe] == [
+        step["shared_expert_bytes"] for step in steps
+    ]
+    assert (61, 3) == (document["num_layers"], document["dense_layers"])
+    assert "1307.82" == f"{document['expert_bytes']['value'] / 1e9:.2f}"
+    assert 58 * DEEPSEEK_EXPERT == document["shared_expert_bytes"]["value"]
+
+
+def test_shared_experts_are_read_beside_every_tile(lpbench: CommandLine) -> None:
+    """One decode passes all layers 8 times: 8 experts in each but where the prompt reads all 256.
+
+    The prompt so adds 248 in 58 layers; the shared one is read in 58 layers 8 times.
+    """
+    document = plan_json(lpbench, "--model", "deepseek-v3", "--prompt", "4096", "--decodes", "1")
+    routed = 58 * (256 + 7 * 8) * DEEPSEEK_EXPERT
+    assert routed == pytest.approx(document["expert_bytes"]["value"])
+    added = document["expert_bytes_prefill_marginal"]["value"]
+    assert 58 * 248 * DEEPSEEK_EXPERT == pytest.approx(added)
+    assert 8 * 58 * DEEPSEEK_EXPERT == document["shared_expert_bytes"]["value"]
+
+
+def test_the_text_has_what_shared_experts_add(lpbench: CommandLine) -> None:
+    """Routed experts in the sum and in the table, shared ones in a line of their own."""
+    out = lpbench("plan", "--model", "deepseek-v3", "--prompt", "4096").out
+    words = " ".join(out.split())
+    assert "Expert bytes in 8 iterations: 1.31 TB, of which prefill adds 1.31 TB" in words
+    assert "Shared experts, read in every pass through an MoE layer, come on top: 5.11 GB." in words
+    assert "1 0-4096 0-8 0-8: 4096 112.74" in words
+    assert "Shared" not in lpbench("plan", "--model", "mixtral-8x7b", "--prompt", "4096").out
+
+
+@pytest.mark.parametrize(
+    ("model", "experts_once"),
+    [
+        ("mixtral-8x7b", 32 * 8 * 3 * 4096 * 14_336),
+        ("olmoe-1b-7b", 16 * 64 * 3 * 2048 * 1024),
+        ("qwen3-235b-a22b", 94 * 128 * 3 * 4096 * 1536),
+        ("gpt-oss-120b", 36 * 128 * (3 * 2880 * 2880 + 2 * 2880 + 2880)),
+    ],
+)
+def test_models_without_dense_layers_read_every_expert(
+    lpbench: CommandLine, model: str, experts_once: int
+) -> None:
+    """4096 tokens touch all of them, in bfloat16; none is shared."""
+    document = plan_json(lpbench, "--model", model, "--prompt", "4096")
+    assert 2 * experts_once == pytest.approx(document["expert_bytes"]["value"])
+    assert (0, 0) == (document["dense_layers"], document["shared_expert_bytes"]["value"])
+
+
 def test_json_says_what_it_is(lpbench: CommandLine) -> None:
     """Figures that were modelled are called so, with their unit, and add up."""
     document = plan_json(lpbench, "--schedule", "hybrid", "--prompt", "5000", "--decodes", "3")

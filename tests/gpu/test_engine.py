@@ -95,8 +95,8 @@ def test_counts_equal_the_cpus_under_drawn_routing(checkpoint: Checkpoint, sched
     )
     assert len(cpu.steps) == len(gpu.steps)
     for ours, theirs in zip(cpu.steps, gpu.steps, strict=True):
-        assert ours.execution.routed.prompts == theirs.execution.routed.prompts
-        assert np.array_equal(ours.execution.routed.touched, theirs.execution.routed.touched)
+        assert ours.execution.drawn.prompts == theirs.execution.drawn.prompts
+        assert np.array_equal(ours.execution.drawn.touched, theirs.execution.drawn.touched)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

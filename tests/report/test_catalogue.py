@@ -20,12 +20,13 @@ def by_name(table: Table) -> dict[str, tuple[str, ...]]:
 
 
 def test_models_are_listed_with_their_bytes() -> None:
-    """Family, layers, experts, and bytes in bfloat16 of the experts and of everything."""
+    """Family, layers, experts, bytes in bfloat16 of the experts and of all, whether computed."""
     rows = by_name(models_table())
     assert model_names() == tuple(rows)
-    assert ("qwen3_moe", "48", "128/8", "57.98 GB", "61.06 GB") == rows["qwen3-30b-a3b"]
-    assert ("gpt_oss", "24", "32/4", "38.23 GB", "41.83 GB") == rows["gpt-oss-20b"]
-    assert ("qwen3_moe", "16", "64/8", "201.33 MB", "212.36 MB") == rows["builtin-moe"]
+    assert ("qwen3_moe", "48", "128/8", "57.98 GB", "61.06 GB", "") == rows["qwen3-30b-a3b"]
+    assert ("gpt_oss", "24", "32/4", "38.23 GB", "41.83 GB", "") == rows["gpt-oss-20b"]
+    assert ("qwen3_moe", "16", "64/8", "201.33 MB", "212.36 MB", "") == rows["builtin-moe"]
+    assert ("deepseek_v3", "61", "256/8", "1.31 TB", "1.34 TB", "yes") == rows["deepseek-v3"]
 
 
 def test_workloads_are_listed_with_what_they_are() -> None:

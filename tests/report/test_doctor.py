@@ -39,6 +39,7 @@ METER = MeterStatus(
 )
 MODEL = ModelMemory(
     model="some-moe",
+    computed=True,
     dtype="bfloat16",
     prompt_tokens=8192,
     needs_bytes=60 * 10**9,
@@ -136,6 +137,14 @@ def test_a_model_fits_somewhere_or_the_figures_say_why_not(
     model = MODEL.model_copy(update={"rooms": rooms})
     (row,) = doctor_tables(DIAGNOSIS.model_copy(update={"models": (model,)}))[3].rows
     assert ("some-moe", "bfloat16", "60.00 GB", expected) == row
+
+
+def test_a_model_that_is_not_computed_is_modelled_only() -> None:
+    """It says so where others have the devices that they fit on, and a note says what it means."""
+    model = MODEL.model_copy(update={"computed": False, "rooms": ()})
+    diagnosis = DIAGNOSIS.model_copy(update={"models": (MODEL, model)})
+    assert ["cuda:0", "modelled only"] == [row[3] for row in doctor_tables(diagnosis)[3].rows]
+    assert doctor_notes(diagnosis)[-1].startswith("'modelled only': the engine does not compute")
 
 
 def test_the_prompt_that_was_planned_for_is_named() -> None:

@@ -45,6 +45,17 @@ def test_the_lines_are_heading_picture_and_sum() -> None:
     assert expected == preview_lines(steps(), SHAPE, schedule=HYBRID, dtype="bfloat16")
 
 
+def test_dense_layers_and_shared_experts_are_said() -> None:
+    """Two lines below the sum, of a model that has them."""
+    shape, _ = find_shape("deepseek-v3")
+    found = preview("whole", shape, prompt_tokens=8, num_decodes=0, bytes_per_value=2)
+    lines = preview_lines(found, shape, schedule="whole", dtype="bfloat16")
+    assert (
+        "The first 3 layers are dense: they have no experts.",
+        "Shared experts, read in every pass through an MoE layer, come on top: 5.11 GB.",
+    ) == lines[5:7]
+
+
 def test_the_table_has_a_row_per_iteration() -> None:
     """Tokens, layers, segments with their rows, and GB to two digits."""
     expected = (
@@ -79,11 +90,18 @@ def test_the_json_says_how_the_bytes_were_had() -> None:
         "schedule": HYBRID,
         "model": "builtin-moe",
         "num_layers": 16,
+        "dense_layers": 0,
         "prompt_tokens": 8,
         "decodes": 0,
         "dtype": "bfloat16",
         "expert_bytes": {"value": TOTAL, **modelled},
         "expert_bytes_prefill_marginal": {"value": TOTAL, **modelled},
+        "shared_expert_bytes": {
+            "value": 0,
+            "unit": "B",
+            "method": "modelled",
+            "source": "geometry: read in every pass through an MoE layer",
+        },
     }
     assert expected == found
     assert 4 == len(iterations)
@@ -93,6 +111,7 @@ def test_the_json_says_how_the_bytes_were_had() -> None:
         "num_groups": 2,
         "segments": [{"layers": [0, 8], "prefill_rows": 4, "decode_rows": 0}],
         "expert_bytes": TOTAL / 4,
+        "shared_expert_bytes": 0,
     } == iterations[2]
 
 

@@ -105,6 +105,14 @@ def test_scores_beside_sinks_are_planned() -> None:
     assert rows + shape.num_heads * 128 * 80 * 18 == memory.rows
 
 
+@pytest.mark.parametrize(("dense_size", "width"), [(1000, 9 * 2048), (30_000, 30_000)])
+def test_a_row_needs_room_for_the_widest_mlp(dense_size: int, width: int) -> None:
+    """It passes 8 routed experts and the shared one, or a dense layer's MLP."""
+    shape = replace(find_shape("deepseek-v3")[0], dense_size=dense_size)
+    memory = plan_memory(shape, NEEDS, dtype="bfloat16", available=10**13)
+    assert 100 * (12 * 7168 + 3 * width) * 2 == memory.rows
+
+
 def test_slabs_that_are_held_whole_need_their_memory() -> None:
     """A pool of 5 pages is no use where the slabs of those in flight take 30."""
     held = replace(NEEDS, num_kv_pages=5, held_pages=30)

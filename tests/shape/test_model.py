@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lpbench.errors import InputError
+from lpbench.shape.latent import Latent
 from lpbench.shape.model import ModelShape, Rope, Yarn, dtype_bytes, read_config
 
 MODELS = Path(__file__).parents[2] / "workloads" / "models"
+KNOWN = "qwen3_moe, gpt_oss, mixtral, olmoe, deepseek_v3"
 
 
 def catalogue(name: str) -> ModelShape:
@@ -106,6 +108,11 @@ def test_gpt_oss_20b_has_the_published_geometry() -> None:
         ("qwen3-30b-a3b", 4_718_592, 57.98, 30_532_122_624, 98_304),
         ("gpt-oss-20b", 24_883_200 + 8_640, 38.23, 20_914_757_184, 49_152),
         ("builtin-moe", 98_304, 0.20, 106_178_816, 8_192),
+        ("qwen3-235b-a22b", 18_874_368, 454.19, 235_093_634_560, 192_512),
+        ("gpt-oss-120b", 24_883_200 + 8_640, 229.40, 116_829_156_672, 73_728),
+        ("mixtral-8x7b", 176_160_768, 90.19, 46_702_792_704, 131_072),
+        ("olmoe-1b-7b", 6_291_456, 12.88, 6_919_161_856, 131_072),
+        ("deepseek-v3", 44_040_192, 1307.82, 671_026_419_200, 70_272),
     ],
 )
 def test_counts_are_the_published_ones(
@@ -117,6 +124,118 @@ def test_counts_are_the_published_ones(
     assert experts_gb == round(shape.all_expert_bytes(bytes_per_value) / 1e9, 2)
     assert total == shape.total_params
     assert kv_bytes == shape.kv_bytes_per_token(bytes_per_value)
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [
+        ("qwen3-30b-a3b", 30.5),
+        ("qwen3-235b-a22b", 235),
+        ("gpt-oss-20b", 20.9),
+        ("gpt-oss-120b", 116.8),
+        ("mixtral-8x7b", 46.7),
+        ("olmoe-1b-7b", 6.9),
+        ("deepseek-v3", 671),
+    ],
+)
+def test_models_have_the_parameters_that_are_published(name: str, billions: float) -> None:
+    """To the digits that the model's authors give; DeepSeek's without the module that drafts."""
+    digits = 0 if isinstance(billions, int) else 1
+    assert billions == round(catalogue(name).total_params / 1e9, digits)
+
+
+def test_deepseek_v3_has_the_published_geometry() -> None:
+    """A latent for all heads, three dense layers, one shared expert beside 8 of 256 routed ones."""
+    shape = catalogue("deepseek-v3")
+    expected = Latent(query_rank=1536, kv_rank=512, nope_dim=128, rope_dim=64, value_dim=128)
+    assert expected == shape.latent
+    assert (61, 3, 58) == (shape.num_layers, shape.dense_layers, shape.moe_layers)
+    assert (256, 8, 1) == (shape.num_experts, shape.top_k, shape.shared_experts)
+    assert (128, 192, 2048, 18_432) == (
+        shape.num_heads,
+        shape.head_dim,
+        shape.expert_size,
+        shape.dense_size,
+    )
+    assert shape.rope.yarn is not None
+    assert (40.0, 1.0) == (shape.rope.yarn.factor, shape.rope.yarn.attention_factor)
+
+
+def test_every_tensor_of_a_deepseek_layer_is_counted() -> None:
+    """By the names of the checkpoint, dimensions multiplied out; the router has a bias."""
+    shape = catalogue("deepseek-v3")
+    projections = {
+        "q_a_proj": 1536 * 7168,
+        "q_b_proj": 128 * 192 * 1536,
+        "kv_a_proj_with_mqa": 576 * 7168,
+        "kv_b_proj": 128 * 256 * 512,
+        "o_proj": 7168 * 128 * 128,
+    }
+    assert sum(projections.values()) == shape.projection_params
+    assert sum(projections.values()) + 1536 + 512 == shape.attention_params
+    assert projections["kv_b_proj"] == shape.expansion_params
+    assert 256 * 7168 + 256 == shape.router_params
+    assert 3 * 7168 * 18_432 == shape.dense_params
+    assert 3 * 7168 * 2048 == shape.shared_params == shape.params_per_expert
+
+
+def test_queries_that_are_not_compressed_are_projected_at_once() -> None:
+    """DeepSeek's smaller models have no `q_lora_rank`."""
+    shape = ModelShape.from_config(changed("deepseek-v3", q_lora_rank=None), name="d")
+    compressed = 1536 * (7168 + 128 * 192)
+    less = catalogue("deepseek-v3").projection_params - shape.projection_params
+    assert compressed - 7168 * 128 * 192 == less
+
+
+def test_a_deepseek_model_without_dense_layers_or_shared_experts() -> None:
+    """Zero of either is a number like any other."""
+    config = changed("deepseek-v3", first_k_dense_replace=0, n_shared_experts=0)
+    shape = ModelShape.from_config(config, name="d")
+    assert (61, 0, 0) == (shape.moe_layers, shape.dense_params, shape.shared_params)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("qwen3-30b-a3b", (128, 128, 128, 128, 0, 1024)),
+        ("gpt-oss-20b", (64, 64, 64, 64, 0, 1024)),
+        ("mixtral-8x7b", (128, 128, 128, 128, 0, 2048)),
+        ("olmoe-1b-7b", (128, 128, 128, 128, 0, 4096)),
+        ("deepseek-v3", (192, 128, 576, 512, 16_777_216, 576)),
+    ],
+)
+def test_widths_of_attention(name: str, expected: tuple[int, ...]) -> None:
+    """Key and value as defined and with a latent attended to, its expansion, what is cached."""
+    shape = catalogue(name)
+    assert expected == (
+        shape.key_width,
+        shape.value_width,
+        shape.absorbed_key_width,
+        shape.absorbed_value_width,
+        shape.expansion_params,
+        shape.kv_values,
+    )
+
+
+def test_norms_of_queries_and_keys() -> None:
+    """Qwen3-MoE's are as wide as a head, OLMoE's as all heads together, Mixtral has none."""
+    found = {}
+    for name in ("qwen3-30b-a3b", "olmoe-1b-7b", "mixtral-8x7b"):
+        shape = catalogue(name)
+        norms = shape.attention_params - shape.projection_params
+        found[name] = (shape.has_qk_norm, shape.has_full_qk_norm, norms)
+    expected = {
+        "qwen3-30b-a3b": (True, False, 2 * 128),
+        "olmoe-1b-7b": (True, True, 2 * 2048),
+        "mixtral-8x7b": (False, False, 0),
+    }
+    assert expected == found
+
+
+def test_windows_of_mixtral_hold_for_all_layers() -> None:
+    """A `sliding_window` that is not null is every layer's."""
+    shape = ModelShape.from_config(changed("mixtral-8x7b", sliding_window=4096), name="m")
+    assert (4096,) * 32 == shape.windows
 
 
 def test_bytes_follow_from_parameters() -> None:
@@ -248,14 +367,14 @@ def test_head_dim_of_qwen3_follows_from_the_heads() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": ...}, "unknown model_type None; known: qwen3_moe, gpt_oss"),
-        ({"model_type": ["x"]}, "unknown model_type ['x']; known: qwen3_moe, gpt_oss"),
-        ({"model_type": "mixtral"}, "unknown model_type 'mixtral'; known: qwen3_moe, gpt_oss"),
+        ({"model_type": ...}, f"unknown model_type None; known: {KNOWN}"),
+        ({"model_type": ["x"]}, f"unknown model_type ['x']; known: {KNOWN}"),
+        ({"model_type": "jamba"}, f"unknown model_type 'jamba'; known: {KNOWN}"),
         (
             {"model_type": "llama", "num_experts": ...},
             (
                 "unknown model_type 'llama' (no Mixture-of-Experts model: it names no experts); "
-                "known: qwen3_moe, gpt_oss"
+                f"known: {KNOWN}"
             ),
         ),
         (
@@ -365,6 +484,56 @@ def test_a_gpt_oss_config_that_cannot_be_run_is_refused(
     assert f"model 'm': {message}" == refusal(lambda: ModelShape.from_config(config, name="m"))
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        (
+            "mixtral-8x7b",
+            {"attention_bias": True},
+            "attention_bias is True; accepted: False",
+        ),
+        (
+            "olmoe-1b-7b",
+            {"num_attention_heads": 4096},
+            "num_attention_heads is 4096; accepted: a whole number, 1 to 2048",
+        ),
+        ("deepseek-v3", {"kv_lora_rank": None}, "config.json has no kv_lora_rank"),
+        (
+            "deepseek-v3",
+            {"q_lora_rank": 0},
+            "q_lora_rank is 0; accepted: a whole number, 1 or more",
+        ),
+        (
+            "deepseek-v3",
+            {"qk_rope_head_dim": 63},
+            "qk_rope_head_dim is 63; accepted: an even number, as rotary embeddings turn pairs",
+        ),
+        (
+            "deepseek-v3",
+            {"first_k_dense_replace": 61},
+            "first_k_dense_replace is 61; accepted: a whole number, 0 to 60",
+        ),
+        (
+            "deepseek-v3",
+            {"n_shared_experts": -1},
+            "n_shared_experts is -1; accepted: a whole number, 0 or more",
+        ),
+        (
+            "deepseek-v3",
+            {"moe_layer_freq": 2},
+            "moe_layer_freq is 2; accepted: 1, as dense layers stand at the start only",
+        ),
+        ("deepseek-v3", {"n_routed_experts": None}, "config.json has no num_experts"),
+    ],
+)
+def test_a_config_of_a_modelled_family_that_is_impossible_is_refused(
+    name: str, changes: dict[str, object], message: str
+) -> None:
+    """The keys of the families that are modelled only are checked as the others'."""
+    config = changed(name, **changes)
+    assert f"model 'm': {message}" == refusal(lambda: ModelShape.from_config(config, name="m"))
+
+
 def test_full_attention_needs_no_window() -> None:
     """A GPT-OSS model without sliding layers may leave `sliding_window` out."""
     config = changed("gpt-oss-20b", sliding_window=None, layer_types=["full_attention"] * 24)
@@ -373,7 +542,13 @@ def test_full_attention_needs_no_window() -> None:
 
 
 @given(
-    key=st.sampled_from(sorted(read_json("builtin-moe"))),
+    name_and_key=st.sampled_from(
+        [
+            (name, key)
+            for name in ("builtin-moe", "mixtral-8x7b", "olmoe-1b-7b", "deepseek-v3")
+            for key in sorted(read_json(name))
+        ]
+    ),
     value=st.none()
     | st.booleans()
     | st.integers(-3, 9)
@@ -382,11 +557,14 @@ def test_full_attention_needs_no_window() -> None:
     | st.lists(st.integers(), max_size=2)
     | st.dictionaries(st.sampled_from(["rope_type", "factor"]), st.integers(), max_size=2),
 )
-def test_any_value_of_a_key_gives_a_shape_or_a_refusal(key: str, value: object) -> None:
+def test_any_value_of_a_key_gives_a_shape_or_a_refusal(
+    name_and_key: tuple[str, str], value: object
+) -> None:
     """Whatever stands in a config, nothing but InputError is raised."""
+    name, key = name_and_key
     message = ""
     try:
-        ModelShape.from_config(changed("builtin-moe", **{key: value}), name="m")
+        ModelShape.from_config(changed(name, **{key: value}), name="m")
     except InputError as error:
         message = str(error)
     assert "\n" not in message

@@ -14,15 +14,17 @@ from lpbench.plan.policy import Policy, View
 from lpbench.plan.request import Progress
 from lpbench.plan.whole import Whole
 from lpbench.shape.catalogue import find_shape
+from lpbench.shape.latent import Latent
 from lpbench.shape.model import ModelShape
 from lpbench.shape.passes import PassBytes, pass_bytes
 from lpbench.shape.traffic import modelled_bytes
-from tests.rowwise import Row, bytes_of_pass
+from tests.rowwise import Row, bytes_of_pass, uniform_loads
 
 BF16 = 2
 EXAMPLES = settings(max_examples=60, deadline=None)
 QWEN, _ = find_shape("qwen3-30b-a3b")
 GPT_OSS, _ = find_shape("gpt-oss-20b")
+DEEPSEEK, _ = find_shape("deepseek-v3")
 SIZES = {
     "num_layers": 2,
     "windows": (2, 0),
@@ -36,7 +38,19 @@ SIZES = {
     "vocab_size": 10,
 }
 TINY = replace(QWEN, **SIZES)  # type: ignore[arg-type]
-FAMILIES = (TINY, replace(GPT_OSS, **SIZES))  # type: ignore[arg-type]
+LATENT = Latent(query_rank=3, kv_rank=5, nope_dim=2, rope_dim=4, value_dim=1)
+TINY_DEEPSEEK = replace(
+    DEEPSEEK,
+    **SIZES | {"head_dim": 6, "latent": LATENT, "dense_layers": 1, "dense_size": 7},  # type: ignore[arg-type]
+    shared_experts=2,
+)
+FAMILIES = (
+    TINY,
+    *(replace(find_shape(name)[0], **SIZES) for name in ("mixtral-8x7b", "olmoe-1b-7b")),  # type: ignore[arg-type]
+    replace(GPT_OSS, **SIZES),  # type: ignore[arg-type]
+    TINY_DEEPSEEK,
+    replace(TINY_DEEPSEEK, latent=replace(LATENT, query_rank=0), shared_experts=1),
+)
 
 
 def tile(request: int, tokens: tuple[int, int], layers: tuple[int, int]) -> PromptTile:
@@ -74,6 +88,104 @@ def test_every_term_by_hand() -> None:
     )
     assert expected == found
     assert 360 + 208 + 96 + 32 + 88 + 96 + 40 + 1296 + 20 == found.total
+
+
+def test_every_term_of_deepseek_v3_by_hand() -> None:
+    """A prompt of 4096 tokens in one pass: 61 layers, the first 3 dense, a latent of 512 + 64.
+
+    Attention's tensors have 187,107,328 values; of 128 heads queries are 24,576 wide, values 16,384
+    and a token's keys and values, made from its latent, 32,768.
+    """
+    plan = prefill_only(tile(0, (0, 4096), (0, 61)))
+    found = pass_bytes(
+        plan,
+        DEEPSEEK,
+        starts={0: 0},
+        sampled=1,
+        bytes_per_value=BF16,
+        distinct=(0,) * 3 + (256,) * 58,
+    )
+    every = 7 * 7168 + 2 * (1536 + 24_576 + 576 + 16_384)
+    routed, shared = 8 * (6 * 2048 + 2 * 7168), 6 * 2048 + 3 * 7168
+    moe, dense = 4 * 7168 + 256 + routed + shared, 3 * 7168 + 6 * 18_432
+    row = 61 * (every + 2 * 32_768) + 58 * moe + 3 * dense
+    expected = PassBytes(
+        experts=2 * 58 * 256 * 44_040_192,
+        shared_experts=2 * 58 * 44_040_192,
+        attention_weights=2 * 61 * 187_107_328,
+        dense_weights=2 * (61 * 2 * 7168 + 58 * 256 * 7169 + 3 * 3 * 7168 * 18_432),
+        embedding=2 * 4096 * 7168,
+        head=2 * 129_281 * 7168,
+        kv_read=2 * 61 * 4096 * 576,
+        kv_written=2 * 61 * 4096 * 576,
+        activations=2 * (4096 * row + (4096 + 3) * 7168),
+        logits=2 * 129_280,
+    )
+    assert expected == found
+
+
+def test_a_decode_attends_to_the_latent_itself() -> None:
+    """It moves 4 x 128 heads x 512 values a layer for that, and makes no keys of what is cached."""
+    here, later = (
+        pass_bytes(
+            IterationPlan(decodes=(0,), prefill=()),
+            DEEPSEEK,
+            starts={0: start},
+            sampled=1,
+            bytes_per_value=BF16,
+        )
+        for start in (0, 999)
+    )
+    plan = prefill_only(tile(0, (0, 1), (0, 61)))
+    one = pass_bytes(plan, DEEPSEEK, starts={0: 0}, sampled=1, bytes_per_value=BF16)
+    extra = 61 * 128 * (4 * 512 - 2 * (128 + 128))
+    assert 2 * extra == here.activations - one.activations
+    assert here.activations == later.activations
+    assert 2 * 61 * 999 * 576 == later.kv_read - here.kv_read
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [
+        ("qwen3-30b-a3b", 3.0),
+        ("qwen3-235b-a22b", 21.6),
+        ("gpt-oss-20b", 3.6),
+        ("gpt-oss-120b", 5.1),
+        ("mixtral-8x7b", 12.7),
+        ("olmoe-1b-7b", 1.2),
+        ("deepseek-v3", 36.6),
+    ],
+)
+def test_one_token_reads_the_parameters_that_are_active(name: str, billions: float) -> None:
+    """As published, but that an embedding of the vocabulary is not read."""
+    shape, _ = find_shape(name)
+    found = pass_bytes(
+        IterationPlan(decodes=(0,), prefill=()),
+        shape,
+        starts={0: 0},
+        sampled=1,
+        bytes_per_value=BF16,
+    )
+    weights = found.experts + found.shared_experts + found.attention_weights + found.dense_weights
+    assert billions == round((weights + found.head) / BF16 / 1e9, 1)
+
+
+def test_terms_of_what_a_model_lacks_have_no_name() -> None:
+    """Shared experts are a term where a model has them, so the others' ledgers stay as they are."""
+    names = [
+        "experts", "attention_weights", "dense_weights", "embedding", "head", "kv_read",
+        "kv_written", "activations", "logits",
+    ]  # fmt: skip
+    assert names == list(PassBytes(experts=1).terms)
+    assert ["experts", "shared_experts", *names[1:]] == list(PassBytes(shared_experts=1).terms)
+
+
+def test_layers_below_the_experts_have_none() -> None:
+    """A tile in dense layers alone reads no expert, routed or shared, and their MLPs instead."""
+    plan = prefill_only(tile(0, (0, 9), (0, 3)))
+    found = pass_bytes(plan, DEEPSEEK, starts={0: 0}, sampled=0, bytes_per_value=BF16)
+    assert (0, 0) == (found.experts, found.shared_experts)
+    assert 2 * 3 * (2 * 7168 + 3 * 7168 * 18_432) == found.dense_weights
 
 
 def test_a_pass_that_samples_nothing_reads_no_head() -> None:
@@ -252,12 +364,35 @@ def test_every_term_is_the_sum_over_rows(
 ) -> None:
     """Closed forms and plain loops over rows give the same, with windows and without."""
     windows = tuple(data.draw(st.integers(0, 7)) for _ in range(num_layers))
-    shape = replace(family, num_layers=num_layers, windows=windows)
+    dense = data.draw(st.integers(0, num_layers - 1)) if family.dense_size else 0
+    shape = replace(family, num_layers=num_layers, windows=windows, dense_layers=dense)
     plan, starts = data.draw(plans(num_layers=num_layers))
     sampled = data.draw(st.integers(0, len(starts)))
     found = pass_bytes(plan, shape, starts=starts, sampled=sampled, bytes_per_value=4)
-    expected = bytes_of_pass(
-        rows_of(plan, starts, num_layers=num_layers), shape, sampled=sampled, bytes_per_value=4
-    )
+    rows = rows_of(plan, starts, num_layers=num_layers)
+    expected = bytes_of_pass(rows, shape, sampled=sampled, bytes_per_value=4)
+    assert expected.keys() <= found.terms.keys()
     for name in found.terms.keys() - {"experts"}:
         assert expected[name] == found.terms[name], name
+    expert = 4 * shape.params_per_expert
+    assert expert * uniform_loads(rows, shape) == pytest.approx(found.experts)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), num_layers=st.integers(2, 6))
+def test_expert_bytes_are_the_sum_over_layers(data: st.DataObject, num_layers: int) -> None:
+    """All, what prefill adds, and the shared ones: expert by expert in every layer that has any."""
+    shape = replace(
+        TINY_DEEPSEEK,
+        num_layers=num_layers,
+        windows=(0,) * num_layers,
+        dense_layers=data.draw(st.integers(0, num_layers - 1)),
+    )
+    plan, starts = data.draw(plans(num_layers=num_layers))
+    found = modelled_bytes([plan], shape, bytes_per_value=4)
+    rows = rows_of(plan, starts, num_layers=num_layers)
+    expert = 4 * 3 * 4 * 3
+    everyone, decodes = uniform_loads(rows, shape), uniform_loads(rows, shape, prefill=False)
+    assert expert * everyone == pytest.approx(found.total)
+    assert expert * (everyone - decodes) == pytest.approx(found.prefill)
+    assert sum(2 * expert for mine in rows[shape.dense_layers :] if mine) == found.shared

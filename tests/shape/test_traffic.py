@@ -150,6 +150,21 @@ def test_bytes_add_up_over_segments() -> None:
     assert expected == modelled_bytes([plan], shape, bytes_per_value=4)
 
 
+def test_bytes_of_dense_layers_and_shared_experts_by_hand() -> None:
+    """DeepSeek-V3, two decodes everywhere and one prompt row on layers 2 to 4, of which 2 is dense.
+
+    Two rows touch 256 - 256 (31/32)^2 = 15.75 of 256 experts, three 23.2578125; 58 layers have any.
+    """
+    shape = shape_of("deepseek-v3")
+    tile = PromptTile(2, Tile(Span(5, 6), Span(2, 5)))
+    plan = IterationPlan(decodes=(0, 1), prefill=(tile,))
+    expert = 2 * 44_040_192
+    found = modelled_bytes([plan], shape, bytes_per_value=BF16)
+    assert (56 * 15.75 + 2 * 23.2578125) * expert == pytest.approx(found.total, rel=1e-12)
+    assert 2 * 7.5078125 * expert == pytest.approx(found.prefill, rel=1e-12)
+    assert 58 * expert == found.shared
+
+
 def test_no_plan_reads_nothing() -> None:
     """The sum over no iterations is 0."""
     nothing = ModelledBytes(total=0, prefill=0)

@@ -4,6 +4,7 @@ import pytest
 
 from lpbench.errors import InputError
 from lpbench.workload.catalogue import find_workload, workload_names
+from lpbench.workload.lengths import DEFAULT_PROMPTS, length_names
 
 ENTRY = 'name = "mine"\n[[requests]]\nprompt_tokens = 5\noutput_tokens = 2\n'
 
@@ -72,3 +73,21 @@ def test_the_headline_cells(decodes: int) -> None:
     for line in decoding:
         assert (2048, 1) == (line.context_tokens, line.prompt)
         assert line.output_tokens > (prompt.arrival_iteration or 0) + 18
+
+
+@pytest.mark.parametrize("name", length_names())
+def test_a_drawn_workload_follows_number_and_seed(name: str) -> None:
+    """By default a hundred requests; more begin as fewer; another seed draws others."""
+    assert name in workload_names()
+    found = find_workload(name)
+    assert 100 == DEFAULT_PROMPTS == len(found.lines)
+    assert found.lines == find_workload(name, num_prompts=150, seed=0).lines[:100]
+    assert found.lines != find_workload(name, seed=1).lines
+
+
+def test_the_first_requests_of_a_file_are_taken() -> None:
+    """A file is the same under every seed, and has only so many requests."""
+    every = find_workload("mixed")
+    assert every.lines[:5] == find_workload("mixed", num_prompts=5, seed=9).lines
+    with pytest.raises(InputError, match="--num-prompts 14 is more than the 13 requests"):
+        find_workload("mixed", num_prompts=14)

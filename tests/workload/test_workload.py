@@ -1,3 +1,5 @@
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -237,3 +239,42 @@ def test_a_requests_file_is_a_workload_called_by_its_file(tmp_path: Path) -> Non
     line = Line(prompt=5, output_tokens=2)
     expected = Workload(name="load.jsonl", description="requests file", lines=(line,))
     assert expected == from_requests(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "description", "arrival_s"),
+    [
+        (
+            '{"timestamp": 500, "input_length": 5, "output_length": 2, "hash_ids": [0]}\n',
+            "Mooncake trace",
+            0.5,
+        ),
+        (
+            "TIMESTAMP,ContextTokens,GeneratedTokens\r\n2023-11-16 18:17:03.9799600,5,2\r\n",
+            "Azure LLM inference trace",
+            0.0,
+        ),
+        ("num_prefill_tokens,num_decode_tokens\n5,2\n", "lengths of requests", None),
+    ],
+)
+def test_a_trace_is_a_workload_called_by_its_file(
+    tmp_path: Path, text: str, description: str, arrival_s: float | None
+) -> None:
+    """It is recognised by what is in it, whatever it is called."""
+    path = tmp_path / "load.txt"
+    path.write_bytes(text.encode())
+    line = Line(arrival_s=arrival_s, prompt=5, output_tokens=2)
+    expected = Workload(name="load.txt", description=description, lines=(line,))
+    assert expected == from_requests(path)
+
+
+def test_requests_may_come_through_a_pipe(tmp_path: Path) -> None:
+    """Their file is opened once, so that a shell's `<(...)` works for every format."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    text = "num_prefill_tokens,num_decode_tokens\n5,2\n"
+    writer = threading.Thread(target=pipe.write_text, args=(text,))
+    writer.start()
+    found = from_requests(pipe)
+    writer.join()
+    assert (Line(prompt=5, output_tokens=2),) == found.lines

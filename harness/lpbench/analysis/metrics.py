@@ -9,10 +9,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, median
 
-from lpbench.units import BYTES, COUNT, JOULES, MILLISECONDS, RATIO, WATTS
+from lpbench.units import BYTES, COUNT, JOULES, MILLISECONDS, PER_SECOND, RATIO, WATTS
 
 TAIL_SAMPLES = 700
 """A p99 over fewer samples says nothing (DESIGN.md, "Latency and throughput metrics")."""
+
+
+P90_SAMPLES = 64
+"""Nor a p90 over fewer (MLPerf's early stopping asks for as many: MEASURING.md 4.2)."""
+
+
+STATISTICS = ("mean", "median", "p90", "p99", "max")
+"""What is said of samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +86,7 @@ METRICS: Mapping[str, Metric] = {
             ("e2e", "last token - arrival"),
             ("queue", "first scheduled - arrival"),
         )
-        for statistic in ("mean", "median", "p99", "max")
+        for statistic in STATISTICS
     },
     "device_ms": Metric(MILLISECONDS, "time of all passes on the device's own clock"),
     "dram_bytes_read": Metric(
@@ -119,6 +127,18 @@ ENERGY_METRICS: Mapping[str, Metric] = {
 }
 """The metrics of the energy pass, by name."""
 
+LOAD_METRICS: Mapping[str, Metric] = {
+    "slo_attainment": Metric(
+        RATIO, "requests whose ttft and every tbt gap meet their SLO, over requests"
+    ),
+    "goodput": Metric(PER_SECOND, "requests that meet their SLO, per second"),
+    "request_throughput": Metric(PER_SECOND, "requests per second, first arrival to last token"),
+    "output_token_throughput": Metric(PER_SECOND, "output tokens per second"),
+    "total_token_throughput": Metric(PER_SECOND, "prompt and output tokens per second"),
+    "decodes_in_flight_mean": Metric(COUNT, "decodes of an iteration, over all iterations"),
+}
+"""The metrics of requests that arrive over time, by name, beside those of `METRICS`."""
+
 COMPARED: Mapping[str, Metric] = {
     name: metric for name, metric in {**METRICS, **ENERGY_METRICS}.items() if metric.compared
 }
@@ -155,14 +175,15 @@ def latency_samples(times: Sequence[Times]) -> dict[str, list[float]]:
 
 
 def summarise(samples: Sequence[float]) -> dict[str, float | str]:
-    """Return mean, median, p99 and max; for one that cannot be had, the reason code."""
+    """Return mean, median, p90, p99 and max; for one that cannot be had, the reason code."""
     if not samples:
-        return dict.fromkeys(("mean", "median", "p99", "max"), "no_samples")
+        return dict.fromkeys(STATISTICS, "no_samples")
     ranked = sorted(samples)
-    few = len(ranked) < TAIL_SAMPLES
+    count = len(ranked)
     return {
         "mean": fmean(ranked),
         "median": median(ranked),
-        "p99": "too_few_samples" if few else ranked[-(len(ranked) // 100) - 1],
+        "p90": "too_few_samples" if count < P90_SAMPLES else ranked[-(count // 10) - 1],
+        "p99": "too_few_samples" if count < TAIL_SAMPLES else ranked[-(count // 100) - 1],
         "max": ranked[-1],
     }

@@ -6,7 +6,6 @@ Must not know: how an iteration is planned or carried out.
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +16,7 @@ from lpbench.analysis.ledger import build_ledger
 from lpbench.analysis.metrics import METRICS, Times, latency_samples, summarise
 from lpbench.bench.dram import EXPERTS, NOT_MEASURED, all_dram, unmeasured_dram
 from lpbench.bench.experiment import ArmSpec
+from lpbench.bench.lines import plan_line, tiles_of
 from lpbench.bench.loop import Step
 from lpbench.meters.experts import ExpertMeter, IterationCount
 from lpbench.plan.iteration import IterationPlan
@@ -76,15 +76,14 @@ class ArmLog:
 
     def observe(self, step: Step) -> dict[str, JsonValue]:
         """Add one iteration and return its line of iterations.jsonl."""
-        plan = step.plan
+        plan, routed = step.plan, step.execution.drawn
         count = self._meter.observe(
-            touched=step.execution.routed.touched,
-            prompts=step.execution.routed.prompts,
+            touched=routed.touched,
+            prompts=routed.prompts,
             rows=_rows_by_layer(plan, self._shape.num_layers),
         )
-        tiles = _tiles(plan)
-        line: list[JsonValue] = [list(plan.decodes), list(tiles)]
-        self._plans.update(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        tiles = tiles_of(plan)
+        self._plans.update(plan_line(plan))
         self._totals.update(
             iterations=1,
             prefill_rows=sum(_new_rows(plan)),
@@ -366,17 +365,6 @@ def _reading(name: str, value: float | None, *, source: str) -> Reading:
         pass_=COUNTS_PASS,
         samples=() if value is None else (value,),
     )
-
-
-def _tiles(plan: IterationPlan) -> list[JsonValue]:
-    return [
-        {
-            "request": part.request,
-            "tokens": [part.tile.tokens.start, part.tile.tokens.stop],
-            "layers": [part.tile.layers.start, part.tile.layers.stop],
-        }
-        for part in plan.prefill
-    ]
 
 
 def _new_rows(plan: IterationPlan) -> list[int]:

@@ -90,9 +90,15 @@ class Room(_Part):
 
 
 class ModelMemory(_Part):
-    """The memory a model of the catalogue needs, for a prompt of so many tokens in one pass."""
+    """The memory a model of the catalogue needs, for a prompt of so many tokens in one pass.
+
+    Attributes:
+        computed: whether the engine computes the model; otherwise it is modelled only.
+        rooms: the devices that could run it: none where it is modelled only.
+    """
 
     model: str
+    computed: bool
     dtype: str
     prompt_tokens: int
     needs_bytes: NonNegativeInt

@@ -25,6 +25,7 @@ from lpbench.bench.diagnosis import (
     Room,
 )
 from lpbench.errors import UnavailableError
+from lpbench.executors.torch_engine.computed import is_computed
 from lpbench.meters.catalogue import METERS, probe_meter
 from lpbench.meters.driver import counter_permission, driver_version
 from lpbench.plan.request import pages_for
@@ -164,6 +165,7 @@ def _models(machine: Machine) -> Iterable[ModelMemory]:
     has = {device: int(amount * HEADROOM) for device, amount in free.items()}
     for name in model_names():
         shape, _ = find_shape(name)
+        computed = is_computed(shape)
         tokens = min(PROMPT_TOKENS, shape.max_positions)
         pages = pages_for(tokens)
         needs = Needs(
@@ -173,11 +175,13 @@ def _models(machine: Machine) -> Iterable[ModelMemory]:
             total = plan_memory(shape, needs, dtype=dtype, available=UNBOUNDED).total
             yield ModelMemory(
                 model=name,
+                computed=computed,
                 dtype=dtype,
                 prompt_tokens=tokens,
                 needs_bytes=total,
                 rooms=tuple(
                     Room(device=device, has_bytes=most, fits=total <= most)
                     for device, most in has.items()
+                    if computed
                 ),
             )

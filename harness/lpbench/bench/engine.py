@@ -36,17 +36,18 @@ class Engine:
         """Choose device and dtype and check the memory, before anything is loaded.
 
         Raises:
-            InputError: unknown device, more memory needed than there is, or a checkpoint that is
-                not the model's.
+            InputError: a model that is not computed, unknown device, more memory needed than
+                there is, or a checkpoint that is not the model's.
             UnavailableError: the device is not there.
         """
-        from lpbench.executors.torch_engine.checkpoint import check_checkpoint
+        from lpbench.executors.torch_engine.checkpoint import check_checkpoint, check_family
         from lpbench.executors.torch_engine.device import (
             cache_bytes,
             device_facts,
             pick_device,
         )
 
+        check_family(experiment.shape)
         if experiment.folder is not None:
             check_checkpoint(experiment.folder, experiment.shape)
         self._experiment = experiment

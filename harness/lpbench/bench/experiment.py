@@ -7,14 +7,19 @@ Must not know: torch, how a plan is carried out.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import JsonValue
 
 from lpbench.bench.loop import Limits
 from lpbench.bench.prompts import Prompts, resolve_prompts
-from lpbench.bench.spec import DEFAULT_WORKLOAD, RunSpec
+from lpbench.bench.spec import (
+    DEFAULT_COEFFICIENTS,
+    DEFAULT_LOAD_WORKLOAD,
+    DEFAULT_WORKLOAD,
+    RunSpec,
+)
 from lpbench.errors import InputError
 from lpbench.executors.executor import CONTEXT_CHUNK
 from lpbench.plan.policy import Policy
@@ -25,12 +30,14 @@ from lpbench.registry import unknown
 from lpbench.shape.catalogue import find_shape
 from lpbench.shape.memory import Needs
 from lpbench.shape.model import DTYPE_BYTES, ModelShape
+from lpbench.shape.precision import PRECISIONS
+from lpbench.workload.arrivals import with_arrivals
 from lpbench.workload.catalogue import find_workload
 from lpbench.workload.workload import MOST_REQUESTS, Workload, from_requests, uniform
 
 ROUTINGS = ("model", "calibrated", "uniform")
 LOAD_FORMATS = ("auto", "dummy")
-EXECUTORS = ("torch",)
+EXECUTORS = ("torch", "roofline")
 MAX_SEED = 2**64 - 1
 MOST = 1_000_000_000
 """No count on the command line is larger."""
@@ -121,13 +128,26 @@ def resolve(spec: RunSpec) -> Experiment:
         InputError: a name, file, length or parameter is not usable, in one line.
     """
     _check_options(spec)
+    is_modelled = spec.executor == "roofline"
     arms = _arms(spec.schedules)
     shape, folder = find_shape(spec.model)
-    if spec.load_format == "dummy":
+    if spec.load_format == "dummy" or is_modelled:
         folder = None
+    if is_modelled and spec.routing == "model":
+        raise InputError(
+            "--routing model needs forward passes; with --executor roofline accepted: calibrated, "
+            "uniform"
+        )
     routing = spec.routing or ("calibrated" if folder is None else "model")
-    workload = _workload(spec)
-    prompts = resolve_prompts(workload, shape, folder=folder, seed=spec.seed)
+    workload = _offered(_workload(spec), spec)
+    prompts = resolve_prompts(
+        workload,
+        shape,
+        folder=folder,
+        seed=spec.seed,
+        by_seconds=spec.load is not None,
+        has_ids=not is_modelled,
+    )
     if spec.num_kv_pages is not None:
         refuse_too_large(prompts.requests, num_kv_pages=spec.num_kv_pages)
     for arm in arms:
@@ -157,10 +177,11 @@ def _check_options(spec: RunSpec) -> None:
         ("routing", spec.routing, ROUTINGS),
         ("load format", spec.load_format, LOAD_FORMATS),
         ("executor", spec.executor, EXECUTORS),
-        ("dtype", spec.dtype, tuple(DTYPE_BYTES)),
+        ("dtype", spec.dtype, tuple(PRECISIONS if spec.executor == "roofline" else DTYPE_BYTES)),
     ):
         if value is not None and value not in known:
             raise InputError(unknown(name, value, known=known))
+    _check_executor(spec)
     for option, number in (
         ("--num-prompts", spec.num_prompts),
         ("--input-len", spec.input_len),
@@ -180,6 +201,16 @@ def _check_options(spec: RunSpec) -> None:
     if not 0 <= spec.seed <= MAX_SEED:
         msg = f"--seed {spec.seed} is out of range; accepted: 0 to {MAX_SEED}"
         raise InputError(msg)
+
+
+def _check_executor(spec: RunSpec) -> None:
+    """Refuse an executor for what it does not do, and options of the other one."""
+    if spec.executor == "roofline":
+        if spec.load is None:
+            raise InputError("--executor roofline runs nothing: it serves lpbench latency alone")
+        return
+    if spec.tensor_parallel_size != 1 or spec.coefficients != DEFAULT_COEFFICIENTS:
+        raise InputError("--tensor-parallel-size and --coefficients go with --executor roofline")
 
 
 def _arms(schedules: Sequence[str]) -> tuple[ArmSpec, ...]:
@@ -202,6 +233,33 @@ def fingerprint(folder: Path) -> str:
             file.seek(max(0, size - (1 << 20)))
             total.update(file.read())
     return total.hexdigest()
+
+
+def _offered(workload: Workload, spec: RunSpec) -> Workload:
+    """Return the workload with the arrivals of the load, cut to its duration.
+
+    Raises:
+        InputError: a rate beside arrivals of the workload's own, or nothing left.
+    """
+    load = spec.load
+    if load is None:
+        return workload
+    if load.request_rate is not None:
+        workload = with_arrivals(
+            workload, rate=load.request_rate, burstiness=load.burstiness, seed=spec.seed
+        )
+    if load.duration_s is not None:
+        kept = [line for line in workload.lines if (line.arrival_s or 0) < load.duration_s]
+        if not kept:
+            raise InputError(f"--duration {load.duration_s:g}: no request arrives before that")
+        workload = replace(workload, lines=tuple(kept))
+    if load.num_warmups >= len(workload.lines):
+        msg = (
+            f"--num-warmups {load.num_warmups} leaves none of the {len(workload.lines)} requests "
+            "to measure"
+        )
+        raise InputError(msg)
+    return workload
 
 
 def _workload(spec: RunSpec) -> Workload:
@@ -231,6 +289,10 @@ def _workload(spec: RunSpec) -> Workload:
         )
     if spec.requests is not None:
         workload = from_requests(spec.requests)
-    else:
-        workload = find_workload(DEFAULT_WORKLOAD if spec.workload is None else spec.workload)
-    return workload if spec.num_prompts is None else workload.first(spec.num_prompts)
+        return workload if spec.num_prompts is None else workload.first(spec.num_prompts)
+    default = DEFAULT_WORKLOAD if spec.load is None else DEFAULT_LOAD_WORKLOAD
+    return find_workload(
+        default if spec.workload is None else spec.workload,
+        num_prompts=spec.num_prompts,
+        seed=spec.seed,
+    )

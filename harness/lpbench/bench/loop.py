@@ -1,9 +1,10 @@
 """The loop: arrive, plan, check, execute, settle, release, tell.
 
-Owns: the life of one arm, iteration by iteration, and the iteration clock of arrivals.
+Owns: the life of one arm, iteration by iteration, and the two clocks of arrivals.
 Must not know: any schedule by name, torch, what is made of the log.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from lpbench.plan.iteration import IterationPlan
 from lpbench.plan.policy import Policy
 from lpbench.plan.queues import Queues, Settled
 from lpbench.plan.request import Request
+
+NS = 1_000_000_000
+"""Nanoseconds of a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +32,8 @@ class Step:
     """One iteration, as it happened.
 
     Attributes:
-        iteration: its number on the arrival clock, from 0; it jumps where nothing was runnable.
+        iteration: its number, from 0; where arrivals count in iterations it jumps when nothing was
+            runnable.
         start_ns: when planning began, on the executor's clock.
         stop_ns: when its tokens were there.
         arrived: requests that became visible with it.
@@ -55,11 +60,21 @@ def run_arm(
     *,
     num_layers: int,
     limits: Limits,
+    origin_ns: int | None = None,
 ) -> Iterator[Step]:
     """Serve `requests` under `policy` and yield every iteration.
 
     The executor has started the arm. Each iteration's time runs from before planning until its
     tokens are there, so that a schedule pays for its own planning.
+
+    Args:
+        policy: the schedule.
+        requests: in any order; their arrivals count in iterations, or in seconds.
+        executor: what carries the plans out.
+        num_layers: of the model.
+        limits: what bounds admission.
+        origin_ns: when, on the executor's clock, the seconds of arrivals begin; None where they are
+            iterations.
 
     Raises:
         RunError: the schedule broke a rule.
@@ -70,12 +85,12 @@ def run_arm(
         num_kv_pages=limits.num_kv_pages,
         max_num_seqs=limits.max_num_seqs,
     )
-    iteration = 0
+    clock = _Iterations() if origin_ns is None else _Seconds(executor, origin_ns=origin_ns)
     while not queues.is_finished:
         if not queues.is_runnable:
-            iteration = max(iteration, int(queues.next_arrival))
+            clock.wait(queues.next_arrival)
         start_ns = executor.now_ns()
-        arrived = queues.arrive(iteration)
+        arrived = queues.arrive(clock.now())
         view = queues.begin()
         for request in view.preempted:
             executor.release(request)
@@ -87,7 +102,7 @@ def run_arm(
         for request in settled.finished:
             executor.release(request)
         yield Step(
-            iteration=iteration,
+            iteration=clock.iteration,
             start_ns=start_ns,
             stop_ns=stop_ns,
             arrived=arrived,
@@ -96,4 +111,34 @@ def run_arm(
             execution=execution,
             settled=settled,
         )
-        iteration += 1
+        clock.iteration += 1
+
+
+class _Iterations:
+    """The clock of arrivals that counts passes: how fast a machine is does not matter."""
+
+    def __init__(self) -> None:
+        self.iteration = 0
+
+    def now(self) -> float:
+        return self.iteration
+
+    def wait(self, arrival: float) -> None:
+        """Jump to an arrival."""
+        self.iteration = max(self.iteration, int(arrival))
+
+
+class _Seconds:
+    """The clock of arrivals that is the executor's own: wall, or virtual."""
+
+    def __init__(self, executor: Executor, *, origin_ns: int) -> None:
+        self.iteration = 0
+        self._executor = executor
+        self._origin_ns = origin_ns
+
+    def now(self) -> float:
+        return (self._executor.now_ns() - self._origin_ns) / NS
+
+    def wait(self, arrival: float) -> None:
+        """Let time pass until an arrival, rounded up so that it has come."""
+        self._executor.wait_until_ns(self._origin_ns + math.ceil(arrival * NS))

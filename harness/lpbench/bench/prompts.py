@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from lpbench.errors import InputError
 from lpbench.plan.request import Request
 from lpbench.record.provenance import digest
@@ -25,8 +27,8 @@ class Prompts:
     """A workload that is ready to run.
 
     Attributes:
-        requests: lengths and arrivals, by iteration.
-        ids: token ids of each request: context, then prompt.
+        requests: lengths and arrivals, by iteration or in seconds.
+        ids: token ids of each request: context, then prompt; empty where nothing computes them.
         source: where the prompts came from: random ids, token ids, texts.
     """
 
@@ -36,41 +38,53 @@ class Prompts:
 
     @property
     def digest(self) -> str:
-        """Digest of everything that arrives: lengths, arrivals, token ids."""
+        """Digest of everything that arrives: lengths, arrivals, token ids where there are some."""
         return digest(
             [
-                [one.arrival, one.context_tokens, one.output_tokens, list(self.ids[one.index])]
+                [one.arrival, one.context_tokens, one.output_tokens, self._prompt(one)]
                 for one in self.requests
             ]
         )
 
+    def _prompt(self, request: Request) -> JsonValue:
+        return list(self.ids[request.index]) if self.ids else request.prompt_tokens
+
 
 def resolve_prompts(
-    workload: Workload, shape: ModelShape, *, folder: Path | None, seed: int
+    workload: Workload,
+    shape: ModelShape,
+    *,
+    folder: Path | None,
+    seed: int,
+    by_seconds: bool = False,
+    has_ids: bool = True,
 ) -> Prompts:
     """Give every request its length and its token ids.
 
+    Args:
+        workload: the lines.
+        shape: the model.
+        folder: of its checkpoint, for texts.
+        seed: of the ids that are drawn.
+        by_seconds: whether requests arrive in seconds, or by iteration.
+        has_ids: whether token ids are wanted.
+
     Raises:
-        InputError: an arrival in seconds, a request longer than the model's context, an id outside
-            the vocabulary, or a text without a tokenizer.
+        InputError: an arrival on the other clock, a request longer than the model's context, an id
+            outside the vocabulary, or a text without a tokenizer.
     """
     given = _given_ids(workload, folder)
     requests, ids = [], {}
     for index, line in enumerate(workload.lines):
         where = f"workload {workload.name!r} request {index}"
-        if line.arrival_s:
-            msg = (
-                f"{where}: arrival_s={line.arrival_s:g}: counts must not depend on a machine's "
-                "speed, use arrival_iteration here; arrivals in seconds belong to lpbench latency"
-            )
-            raise InputError(msg)
+        _check_clock(line, where=where, by_seconds=by_seconds)
         prompt = given.get(index)
         request = Request(
             index=index,
             prompt_tokens=_length(line, prompt),
             output_tokens=line.output_tokens,
             context_tokens=line.context_tokens,
-            arrival=line.arrival_iteration or 0,
+            arrival=(line.arrival_s if by_seconds else line.arrival_iteration) or 0,
         )
         if not request.prompt_tokens:
             msg = f"{where}: the prompt text has no tokens"
@@ -82,12 +96,30 @@ def resolve_prompts(
                 f"{shape.max_positions} positions of model {shape.name!r}"
             )
             raise InputError(msg)
+        requests.append(request)
+        if not has_ids:
+            continue
         drawn = request.context_tokens + (0 if prompt else request.prompt_tokens)
         own = draw_ids(seed=seed, request=index, count=drawn, vocab_size=shape.vocab_size)
         ids[index] = own + list(prompt or ())
         _check_ids(ids[index], shape, where=where)
-        requests.append(request)
     return Prompts(requests=tuple(requests), ids=ids, source=_source(workload))
+
+
+def _check_clock(line: Line, *, where: str, by_seconds: bool) -> None:
+    """Refuse an arrival on the other clock; one at 0 is on both."""
+    if line.arrival_s and not by_seconds:
+        msg = (
+            f"{where}: arrival_s={line.arrival_s:g}: counts must not depend on a machine's "
+            "speed, use arrival_iteration here; arrivals in seconds belong to lpbench latency"
+        )
+        raise InputError(msg)
+    if line.arrival_iteration and by_seconds:
+        msg = (
+            f"{where}: arrival_iteration={line.arrival_iteration}: latency under load needs "
+            "arrivals in seconds; use arrival_s, or leave them out and give --request-rate"
+        )
+        raise InputError(msg)
 
 
 def _given_ids(workload: Workload, folder: Path | None) -> dict[int, Sequence[int]]:

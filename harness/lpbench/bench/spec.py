@@ -9,12 +9,34 @@ from pathlib import Path
 
 DEFAULT_MODEL = "builtin-moe"
 DEFAULT_WORKLOAD = "mixed"
+DEFAULT_LOAD_WORKLOAD = "steady"
 DEFAULT_SCHEDULES = ("chunked", "layered")
+DEFAULT_COEFFICIENTS = "kernels"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How requests are offered over time, in seconds.
+
+    Attributes:
+        request_rate: requests per second, infinity for all at once; None for the arrivals that the
+            workload states, or all at once where it states none.
+        burstiness: shape of the gamma distribution of the gaps; 1 is a Poisson process.
+        duration_s: requests that arrive later are not offered; None for all.
+        num_warmups: the first so many requests are served and left out of the figures.
+        slo: by metric, ttft or tbt, the most milliseconds with which a request meets it.
+    """
+
+    request_rate: float | None = None
+    burstiness: float = 1.0
+    duration_s: float | None = None
+    num_warmups: int = 0
+    slo: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
-    """The options of `lpbench traffic`; None stands for a default that depends on others.
+    """The options of a run; None stands for a default that depends on others.
 
     Attributes:
         model: a catalogue name or a Hugging Face checkpoint folder.
@@ -26,9 +48,15 @@ class RunSpec:
         num_prompts: the first so many requests, or how many equal ones.
         input_len: prompt tokens of equal requests.
         output_len: output tokens of equal requests.
-        executor: what carries the plans out; torch: real forward passes.
-        device: cpu, cuda or cuda:N; default cuda where present.
-        dtype: float32 or bfloat16; default bfloat16 on cuda, float32 on cpu.
+        executor: what carries the plans out; torch: real forward passes, roofline: none, on a
+            virtual clock.
+        device: of torch, cpu, cuda or cuda:N, default cuda where present; of the roofline, a
+            catalogue name.
+        dtype: float32 or bfloat16, default bfloat16 on cuda, float32 on cpu; of the roofline mxfp4
+            too, default bfloat16.
+        tensor_parallel_size: devices that share the model, of the roofline.
+        coefficients: of the roofline, a shipped set or a TOML file.
+        load: how requests arrive in seconds; None where they arrive by iteration.
         max_num_seqs: admitted and unfinished requests at most.
         num_kv_pages: KV pages of 16 tokens; default what the memory allows.
         gpu_memory_utilization: share of a GPU's memory that may be in use, others' included.
@@ -51,3 +79,6 @@ class RunSpec:
     num_kv_pages: int | None = None
     gpu_memory_utilization: float = 0.9
     seed: int = 0
+    tensor_parallel_size: int = 1
+    coefficients: str = DEFAULT_COEFFICIENTS
+    load: Load | None = None

@@ -12,7 +12,7 @@ from typing import Annotated, cast
 import typer
 
 from lpbench import __version__
-from lpbench.cli import catalogue, check, compare, doctor, energy, plan, traffic
+from lpbench.cli import catalogue, check, compare, doctor, energy, latency, plan, traffic
 from lpbench.errors import INTERRUPTED, InputError, LpbenchError, RunError, UnavailableError
 
 _USAGE_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[1])
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.command(name="traffic")(traffic.traffic)
 app.command(name="energy")(energy.energy)
+app.command(name="latency")(latency.latency)
 app.command(name="plan")(plan.plan)
 app.command(name="compare")(compare.compare)
 app.command(name="check")(check.check)

@@ -126,15 +126,21 @@ def _run_spec(
         int | None, typer.Option(help="Output tokens of equal requests.", show_default=False)
     ] = None,
     executor: Annotated[
-        str, typer.Option(help="What carries the plans out: torch.")
+        str, typer.Option(help="torch: real passes | roofline: none, on a virtual clock (latency).")
     ] = _DEFAULTS.executor,
     device: Annotated[
         str | None,
-        typer.Option(help="cpu | cuda | cuda:N.", show_default="cuda where present"),
+        typer.Option(
+            help="cpu | cuda | cuda:N; of the roofline a name (lpbench list devices).",
+            show_default="cuda where present; h100-sxm",
+        ),
     ] = None,
     dtype: Annotated[
         str | None,
-        typer.Option(help="float32 | bfloat16.", show_default="bfloat16 on cuda, float32 on cpu"),
+        typer.Option(
+            help="float32 | bfloat16; of the roofline mxfp4 too.",
+            show_default="float32 on cpu, else bfloat16",
+        ),
     ] = None,
     max_num_seqs: Annotated[
         int, typer.Option(help="Admitted and unfinished requests at most.")
@@ -150,6 +156,12 @@ def _run_spec(
     seed: Annotated[
         int, typer.Option(help="Of weights, prompt ids and routing draws.")
     ] = _DEFAULTS.seed,
+    tensor_parallel_size: Annotated[
+        int, typer.Option(help="Devices that share the model, of the roofline.")
+    ] = _DEFAULTS.tensor_parallel_size,
+    coefficients: Annotated[
+        str, typer.Option(help="Of the roofline: ideal, kernels, or a TOML file.")
+    ] = _DEFAULTS.coefficients,
 ) -> RunSpec:
     return RunSpec(
         model=model,
@@ -168,4 +180,6 @@ def _run_spec(
         num_kv_pages=num_kv_pages,
         gpu_memory_utilization=gpu_memory_utilization,
         seed=seed,
+        tensor_parallel_size=tensor_parallel_size,
+        coefficients=coefficients,
     )

@@ -25,6 +25,8 @@ def plan(
     """Draw the tiles of a schedule and sum its expert bytes in closed form; nothing runs.
 
     The bytes are modelled: uniform routing, E (1 - (1 - k/E)^rows) distinct experts a layer.
+
+    Dense layers have none; shared experts, which every row passes, are summed apart.
     """
     from lpbench.bench.preview import preview
     from lpbench.cli.output import STDOUT, write_text

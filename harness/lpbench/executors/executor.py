@@ -34,19 +34,58 @@ class Routed:
     prompts: tuple[int, ...]
 
 
+@dataclass(slots=True, kw_only=True)
+class Cost:
+    """What passes are modelled to cost, whole model: the ranks of tensor parallelism together.
+
+    Attributes:
+        seconds: from planning to tokens.
+        bytes: weights, keys and values read.
+        flops: additions and multiplications.
+        distinct: distinct experts, summed over layers.
+        distinct_prefill: those of them that no decode touches.
+        layer_passes: MoE layers that had a row.
+        pairs: (row, expert) pairs.
+        joules: energy of all ranks.
+    """
+
+    seconds: float = 0.0
+    bytes: float = 0.0
+    flops: float = 0.0
+    distinct: float = 0.0
+    distinct_prefill: float = 0.0
+    layer_passes: int = 0
+    pairs: int = 0
+    joules: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
     """What one iteration came to.
 
     Attributes:
         tokens: the engine's own greedy token for every request that was sampled.
-        routed: the experts it touched.
+        routed: the experts it touched; None where none were drawn.
         device_ns: how long the pass took on the device's own clock; None where it has none.
+        cost: what the pass is modelled to cost; None where it ran.
     """
 
     tokens: Mapping[int, int]
-    routed: Routed
+    routed: Routed | None = None
     device_ns: int | None = None
+    cost: Cost | None = None
+
+    @property
+    def drawn(self) -> Routed:
+        """The experts it touched, where it ran."""
+        assert self.routed is not None, "a modelled pass draws no experts"
+        return self.routed
+
+    @property
+    def modelled(self) -> Cost:
+        """What it costs, where it is modelled."""
+        assert self.cost is not None, "a pass that ran has no modelled cost"
+        return self.cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,3 +125,6 @@ class Executor(Protocol):
 
     def now_ns(self) -> int:
         """Return the executor's clock in nanoseconds; only differences mean anything."""
+
+    def wait_until_ns(self, until_ns: int) -> None:
+        """Return when the clock has reached this time: nothing is runnable before."""

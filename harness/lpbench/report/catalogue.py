@@ -6,6 +6,7 @@ Must not know: how one is chosen.
 
 import inspect
 
+from lpbench.executors.torch_engine.computed import is_computed
 from lpbench.meters.catalogue import METERS
 from lpbench.plan.schedules import SCHEDULES, parameters
 from lpbench.report.table import Table
@@ -13,6 +14,7 @@ from lpbench.shape.catalogue import find_shape, model_names
 from lpbench.shape.device import device_names, find_device
 from lpbench.units import format_bytes
 from lpbench.workload.catalogue import find_workload, workload_names
+from lpbench.workload.lengths import DEFAULT_PROMPTS, find_lengths, length_names
 
 
 def models_table() -> Table:
@@ -28,10 +30,19 @@ def models_table() -> Table:
                 f"{shape.num_experts}/{shape.top_k}",
                 format_bytes(shape.all_expert_bytes(2)),
                 format_bytes(shape.weight_bytes(2)),
+                "" if is_computed(shape) else "yes",
             )
         )
     return Table(
-        columns=("model", "family", "layers", "experts/top-k", "experts bf16", "all bf16"),
+        columns=(
+            "model",
+            "family",
+            "layers",
+            "experts\n/top-k",
+            "experts\nbf16",
+            "all\nbf16",
+            "modelled\nonly",
+        ),
         rows=tuple(rows),
         left=(0, 1),
     )
@@ -57,12 +68,14 @@ def devices_table() -> Table:
 
 def workloads_table() -> Table:
     """Return the shipped workloads."""
-    found = [find_workload(name) for name in workload_names()]
-    return Table(
-        columns=("workload", "requests", "description"),
-        rows=tuple((one.name, str(len(one.lines)), one.description) for one in found),
-        left=(0, 2),
-    )
+    rows = []
+    for name in workload_names():
+        if name in length_names():
+            rows.append((name, f"{DEFAULT_PROMPTS}, drawn", find_lengths(name).description))
+        else:
+            found = find_workload(name)
+            rows.append((name, str(len(found.lines)), found.description))
+    return Table(columns=("workload", "requests", "description"), rows=tuple(rows), left=(0, 2))
 
 
 def schedules_table() -> Table:

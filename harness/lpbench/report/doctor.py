@@ -8,6 +8,9 @@ from lpbench.bench.diagnosis import Diagnosis, Machine, MeterStatus, ModelMemory
 from lpbench.report.table import Table
 from lpbench.units import format_bytes
 
+MODELLED_ONLY = "modelled only"
+"""What is said of a model that the engine does not compute."""
+
 
 def doctor_tables(diagnosis: Diagnosis) -> tuple[Table, ...]:
     """Return the tables in the order they are read."""
@@ -47,6 +50,7 @@ def doctor_notes(diagnosis: Diagnosis) -> tuple[str, ...]:
     return (
         f"'needs' is weights, KV and hidden states of one prompt of {tokens} tokens in one pass.",
         "A run may plan with nine tenths of the free memory.",
+        f"'{MODELLED_ONLY}': the engine does not compute the family, its bytes are known.",
     )
 
 
@@ -97,7 +101,9 @@ def _words(value: object) -> str:
 
 
 def _rooms(model: ModelMemory) -> str:
-    """Return where the model fits; where nowhere, what each device has."""
+    """Return where the model fits; where nowhere, what each device has, or that it never runs."""
+    if not model.computed:
+        return MODELLED_ONLY
     fits = [room.device for room in model.rooms if room.fits]
     if fits:
         return ", ".join(fits)

@@ -5,7 +5,7 @@ Must not know: how the iterations were planned.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from lpbench.bench.preview import PreviewStep
 from lpbench.report.table import Table
@@ -39,8 +39,18 @@ def preview_lines(
             f"Expert bytes in {len(steps)} iterations: {format_bytes(total)}, of which prefill "
             f"adds {format_bytes(prefill)}; all experts once are {format_bytes(once)} ({dtype})."
         ),
+        *_beside(steps, shape),
         "Modelled: closed form, uniform routing. Marks are iterations: 1 to 9, a to z, A to Z.",
     )
+
+
+def _beside(steps: Sequence[PreviewStep], shape: ModelShape) -> Iterator[str]:
+    """Yield what the sum leaves out, of a model that has it."""
+    if shape.dense_layers:
+        yield f"The first {shape.dense_layers} layers are dense: they have no experts."
+    if shape.shared_experts:
+        shared = format_bytes(sum(step.bytes.shared for step in steps))
+        yield f"Shared experts, read in every pass through an MoE layer, come on top: {shared}."
 
 
 def preview_table(steps: Sequence[PreviewStep], *, most: int) -> Table:
@@ -80,6 +90,7 @@ def preview_json(
         "schedule": schedule,
         "model": shape.name,
         "num_layers": shape.num_layers,
+        "dense_layers": shape.dense_layers,
         "prompt_tokens": max(step.tile.tokens.stop for step in steps),
         "decodes": len(steps[0].plan.decodes),
         "dtype": dtype,
@@ -95,6 +106,12 @@ def preview_json(
             "method": "modelled",
             "source": "closed form, uniform routing",
         },
+        "shared_expert_bytes": {
+            "value": sum(step.bytes.shared for step in steps),
+            "unit": "B",
+            "method": "modelled",
+            "source": "geometry: read in every pass through an MoE layer",
+        },
         "iterations": [
             {
                 "tokens": [step.tile.tokens.start, step.tile.tokens.stop],
@@ -109,6 +126,7 @@ def preview_json(
                     for one in step.segments
                 ],
                 "expert_bytes": step.bytes.total,
+                "shared_expert_bytes": step.bytes.shared,
             }
             for step in steps
         ],

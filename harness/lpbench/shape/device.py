@@ -26,6 +26,13 @@ class Device:
         bf16_flops: peak of dense bfloat16 matrix products, in FLOP/s.
         tdp_w: thermal design power, in W.
         sources: where each figure is from, by its attribute's name.
+        link_bandwidth: peak to its peers, one direction, in B/s: NVLink, or PCIe without it; None
+            where it is not known, as with every figure below.
+        fp8_flops: peak of dense 8-bit floating-point matrix products, in FLOP/s; None where it
+            has none, too.
+        fp4_flops: the same of 4-bit ones.
+        idle_w: power without a process on it, in W. One that does nothing takes more, as it keeps
+            the clocks up: 26 to 66 W on an H100, an A100 and an L40S (arXiv 2605.23918).
     """
 
     name: str
@@ -36,6 +43,10 @@ class Device:
     bf16_flops: float
     tdp_w: float
     sources: Mapping[str, str]
+    link_bandwidth: float | None = None
+    fp8_flops: float | None = None
+    fp4_flops: float | None = None
+    idle_w: float | None = None
 
 
 def device_names() -> tuple[str, ...]:

@@ -17,7 +17,7 @@ HEADROOM = 0.9
 ROW_VALUES = 12
 """Values of hidden size a row needs at once in a layer: residual, normed, gathered, results."""
 
-PAIR_VALUES = {"qwen3_moe": 3, "gpt_oss": 8}
+PAIR_VALUES = {"qwen3_moe": 3, "gpt_oss": 8, "mixtral": 3, "olmoe": 3, "deepseek_v3": 3}
 """Values of expert size a (row, expert) pair needs at once: gate, up and the activation's steps, of
 which the clamped one has more."""
 
@@ -106,8 +106,9 @@ def plan_memory(
     """
     size = DTYPE_BYTES[dtype]
     free = int(available * HEADROOM) if reserved is None else max(0, available - reserved)
-    pair = PAIR_VALUES[shape.family] * shape.expert_size
-    row = ROW_VALUES * shape.hidden_size + shape.top_k * pair
+    # A row passes experts or a dense layer's MLP, whichever is wider.
+    inner = max((shape.top_k + shape.shared_experts) * shape.expert_size, shape.dense_size)
+    row = ROW_VALUES * shape.hidden_size + PAIR_VALUES[shape.family] * inner
     fixed = Memory(
         weights=shape.weight_bytes(size),
         page=PAGE_TOKENS * shape.kv_bytes_per_token(size),

@@ -1,27 +1,23 @@
 """The geometry of a model as numbers: what a Hugging Face config.json says, and what follows.
 
-Owns: the two families, the meaning of their config keys, the counts of parameters and bytes.
-Must not know: torch, checkpoints, how a layer is computed.
-
-What a key means, and what its absence means, is what the published model code (transformers,
-models/qwen3_moe and models/gpt_oss) makes of it.
+Owns: the meaning of the config keys that families share, the counts of parameters and bytes.
+Must not know: torch, checkpoints, how a layer is computed, what a family says under keys of its
+own.
 """
 
 import json
 import math
 import os
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as brief
-from typing import NoReturn
 
 from lpbench.errors import InputError
 from lpbench.registry import unknown
-
-MOST = 1 << 24
-"""No count in a config.json is larger; what is, would not be caught before memory runs out."""
+from lpbench.shape.families import FAMILIES, Family, find_family
+from lpbench.shape.keys import Keys
+from lpbench.shape.latent import Latent
 
 DTYPE_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2}
 """Bytes of one value, by the name of its dtype."""
@@ -69,16 +65,16 @@ class Rope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
-    """One Mixture-of-Experts model, every layer of which has experts.
+    """One Mixture-of-Experts model: layers with experts, after dense ones where it has such.
 
     Attributes:
         name: what the user calls it.
-        family: `qwen3_moe` or `gpt_oss`.
+        family: its model type, a key of `FAMILIES`.
         num_layers: decoder layers.
         hidden_size: width of the residual stream.
         num_heads: query heads.
-        num_kv_heads: key and value heads, a divisor of `num_heads`.
-        head_dim: width of a head, even.
+        num_kv_heads: key and value heads, a divisor of `num_heads`; of no meaning with a latent.
+        head_dim: width of a head's query and key, and of its value where there is no latent.
         num_experts: experts of a layer.
         top_k: experts that a token is routed to.
         expert_size: inner width of an expert.
@@ -91,6 +87,11 @@ class ModelShape:
         norm_topk: whether the weights of the chosen experts sum to 1.
         tied_embeddings: whether the embedding is also the output head.
         swiglu_limit: clamp on an expert's gate (above) and up (both sides); infinite for none.
+        latent: the latent that attention works on; None for key and value heads.
+        dense_layers: layers at the start that have one MLP instead of router and experts.
+        dense_size: inner width of that MLP; 0 where there is none.
+        shared_experts: experts of a layer that every token passes beside the routed ones, as
+            large as these; the published code keeps them as one MLP of their widths together.
     """
 
     name: str
@@ -112,10 +113,15 @@ class ModelShape:
     norm_topk: bool
     tied_embeddings: bool
     swiglu_limit: float = math.inf
+    latent: Latent | None = None
+    dense_layers: int = 0
+    dense_size: int = 0
+    shared_experts: int = 0
 
     def __post_init__(self) -> None:
-        """Hold the windows to one per layer."""
+        """Hold the windows to one per layer, and keep a layer for experts."""
         assert len(self.windows) == self.num_layers, self
+        assert 0 <= self.dense_layers < self.num_layers, self
 
     @classmethod
     def from_config(cls, config: Mapping[str, object], *, name: str) -> "ModelShape":
@@ -128,12 +134,12 @@ class ModelShape:
 
         Raises:
             InputError: not a model of a known family, a key that is missing or has a wrong type,
-                a value that is impossible, or a feature that the engine does not compute.
+                a value that is impossible, or a feature that is not computed.
         """
-        keys = _Keys(config, name=name)
-        family = _family(keys)
-        special = _FAMILIES[family].read(keys)
-        num_experts = keys.integer("num_experts", "num_local_experts")
+        keys = Keys(config, name=name)
+        family = find_family(keys)
+        special = FAMILIES[family].read(keys)
+        num_experts = keys.integer("num_experts", "num_local_experts", "n_routed_experts")
         shape = cls(
             name=name,
             family=family,
@@ -149,23 +155,33 @@ class ModelShape:
             max_positions=keys.integer("max_position_embeddings"),
             windows=special.windows,
             rms_eps=keys.number("rms_norm_eps"),
-            rope=_rope(keys, _FAMILIES[family]),
+            rope=_rope(keys, FAMILIES[family]),
             attention_bias=keys.flag("attention_bias", default=special.attention_bias),
             norm_topk=special.norm_topk,
             tied_embeddings=keys.flag("tie_word_embeddings", default=False),
             swiglu_limit=special.swiglu_limit,
+            latent=special.latent,
+            dense_layers=special.dense_layers,
+            dense_size=special.dense_size,
+            shared_experts=special.shared_experts,
         )
         keys.demand("hidden_act", accepted="silu")
         if shape.num_heads % shape.num_kv_heads:
             keys.refuse("num_key_value_heads", f"a divisor of {shape.num_heads} attention heads")
-        if shape.head_dim % 2:
-            keys.refuse("head_dim", "an even number, as rotary embeddings turn pairs")
+        turned = "qk_rope_head_dim" if shape.latent else "head_dim"
+        if (shape.latent.rope_dim if shape.latent else shape.head_dim) % 2:
+            keys.refuse(turned, "an even number, as rotary embeddings turn pairs")
         return shape
 
     @property
     def has_qk_norm(self) -> bool:
-        """Whether queries and keys are normed per head."""
-        return self.family == "qwen3_moe"
+        """Whether queries and keys are normed, each head by itself or all of them together."""
+        return self.family in ("qwen3_moe", "olmoe")
+
+    @property
+    def has_full_qk_norm(self) -> bool:
+        """Whether those norms run over all heads together: as wide as the projections."""
+        return self.family == "olmoe"
 
     @property
     def has_sinks(self) -> bool:
@@ -178,52 +194,135 @@ class ModelShape:
         return self.family == "gpt_oss"
 
     @property
+    def has_router_bias(self) -> bool:
+        """Whether the router adds a value per expert, be it only to choose by."""
+        return self.family in ("gpt_oss", "deepseek_v3")
+
+    @property
+    def moe_layers(self) -> int:
+        """Layers with router and experts; they come after the dense ones."""
+        return self.num_layers - self.dense_layers
+
+    @property
+    def expert_matrix_params(self) -> int:
+        """Parameters of one expert's gate, up and down; a row takes two FLOPs of each."""
+        return 3 * self.hidden_size * self.expert_size
+
+    @property
+    def expert_bias_params(self) -> int:
+        """Parameters of the biases of one expert."""
+        return 2 * self.expert_size + self.hidden_size if self.has_expert_bias else 0
+
+    @property
     def params_per_expert(self) -> int:
-        """Parameters of one expert: gate, up and down, with their biases."""
-        matrices = 3 * self.hidden_size * self.expert_size
-        biases = 2 * self.expert_size + self.hidden_size
-        return matrices + (biases if self.has_expert_bias else 0)
+        """Parameters of one expert, routed or shared: gate, up and down, with their biases."""
+        return self.expert_matrix_params + self.expert_bias_params
+
+    @property
+    def shared_params(self) -> int:
+        """Parameters of the shared experts of one MoE layer, all of them."""
+        return self.shared_experts * self.params_per_expert
+
+    @property
+    def dense_params(self) -> int:
+        """Parameters of one dense layer's MLP: gate, up and down."""
+        return 3 * self.hidden_size * self.dense_size
 
     @property
     def router_params(self) -> int:
-        """Parameters of one layer's router."""
-        return self.num_experts * (self.hidden_size + (1 if self.has_expert_bias else 0))
+        """Parameters of one MoE layer's router."""
+        return self.num_experts * (self.hidden_size + (1 if self.has_router_bias else 0))
+
+    @property
+    def key_width(self) -> int:
+        """Width of a head's query and key: a query takes twice as many FLOPs of a key it sees."""
+        return self.head_dim
+
+    @property
+    def value_width(self) -> int:
+        """Width of a head's value: a query takes twice as many FLOPs of a value it weighs."""
+        return self.latent.value_dim if self.latent else self.head_dim
+
+    @property
+    def absorbed_key_width(self) -> int:
+        """Width of a head's query and key where the latent itself is attended to.
+
+        With a latent, attention is computed in one of two forms that give the same: as the model
+        defines it, keys and values of every cached token made from its latent first (`key_width`,
+        `value_width`, and `expansion_params` for each token seen), which prefills do; or with that
+        projection absorbed into queries and outputs, so that all heads attend to the cached latent
+        as to one key and value head, which decodes do. A row's own projections take two FLOPs per
+        value of `projection_params` in either form: absorbed, a query goes through the keys' half
+        of the projection and an output through the values'. Without a latent both forms are one.
+        """
+        return self.latent.cached if self.latent else self.head_dim
+
+    @property
+    def absorbed_value_width(self) -> int:
+        """Width of a head's value where the latent itself is attended to."""
+        return self.latent.kv_rank if self.latent else self.head_dim
+
+    @property
+    def expansion_params(self) -> int:
+        """Parameters of one layer's projection from the latent to keys and values; 0 without one.
+
+        They are part of `projection_params`, which counts them for the rows of a pass. A cached
+        token whose keys and values are made anew takes two FLOPs of each on top.
+        """
+        return self.latent.up_params(self.num_heads) if self.latent else 0
+
+    @property
+    def projection_params(self) -> int:
+        """Parameters of the matrices of one layer's attention; a row takes two FLOPs of each."""
+        if self.latent:
+            return self.latent.projection_params(hidden=self.hidden_size, heads=self.num_heads)
+        heads = 2 * (self.num_heads + self.num_kv_heads)
+        return heads * self.head_dim * self.hidden_size
 
     @property
     def attention_params(self) -> int:
-        """Parameters of one layer's attention: projections, biases, head norms and sinks."""
-        inner = self.num_heads * self.head_dim
-        qkv = inner + 2 * self.num_kv_heads * self.head_dim
+        """Parameters of one layer's attention: projections, biases, norms within and sinks."""
+        queries = self.num_heads * self.head_dim
+        keys = self.num_kv_heads * self.head_dim
+        norms = 0
+        if self.latent:
+            norms = self.latent.norm_params
+        elif self.has_qk_norm:
+            norms = queries + keys if self.has_full_qk_norm else 2 * self.head_dim
         return (
-            (qkv + inner) * self.hidden_size
-            + (qkv + self.hidden_size if self.attention_bias else 0)
-            + (2 * self.head_dim if self.has_qk_norm else 0)
+            self.projection_params
+            + (queries + 2 * keys + self.hidden_size if self.attention_bias else 0)
+            + norms
             + (self.num_heads if self.has_sinks else 0)
         )
 
     @property
     def total_params(self) -> int:
         """All parameters; a tied embedding counts once."""
-        layer = (
-            2 * self.hidden_size
-            + self.attention_params
-            + self.router_params
-            + self.num_experts * self.params_per_expert
-        )
+        every = 2 * self.hidden_size + self.attention_params
+        moe = self.router_params + self.num_experts * self.params_per_expert + self.shared_params
         embeddings = (1 if self.tied_embeddings else 2) * self.vocab_size * self.hidden_size
-        return embeddings + self.num_layers * layer + self.hidden_size
+        layers = (
+            self.num_layers * every + self.dense_layers * self.dense_params + self.moe_layers * moe
+        )
+        return embeddings + layers + self.hidden_size
+
+    @property
+    def kv_values(self) -> int:
+        """Values that one token leaves in one layer's cache: keys and values, or the latent."""
+        return self.latent.cached if self.latent else 2 * self.num_kv_heads * self.head_dim
 
     def expert_bytes(self, bytes_per_value: int) -> int:
         """Return the bytes of one expert's parameters."""
         return self.params_per_expert * bytes_per_value
 
     def layer_expert_bytes(self, bytes_per_value: int) -> int:
-        """Return the bytes of all experts of one layer."""
+        """Return the bytes of all routed experts of one MoE layer."""
         return self.num_experts * self.expert_bytes(bytes_per_value)
 
     def all_expert_bytes(self, bytes_per_value: int) -> int:
-        """Return the bytes of all experts of all layers."""
-        return self.num_layers * self.layer_expert_bytes(bytes_per_value)
+        """Return the bytes of all routed experts of all layers."""
+        return self.moe_layers * self.layer_expert_bytes(bytes_per_value)
 
     def weight_bytes(self, bytes_per_value: int) -> int:
         """Return the bytes of all parameters."""
@@ -231,7 +330,7 @@ class ModelShape:
 
     def kv_bytes_per_token(self, bytes_per_value: int) -> int:
         """Return the bytes of one token's keys and values in all layers, windows disregarded."""
-        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * bytes_per_value
+        return self.num_layers * self.kv_values * bytes_per_value
 
 
 def read_config(folder: Path) -> dict[str, object]:
@@ -265,175 +364,7 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-class _Keys:
-    """The keys of a config, read with their types; null is absent, as in transformers."""
-
-    def __init__(self, values: Mapping[str, object], *, name: str, where: str = "") -> None:
-        self._values = values
-        self._name = name
-        self._where = where
-
-    def get(self, key: str) -> object:
-        return self._values.get(key)
-
-    def fail(self, what: str) -> NoReturn:
-        raise InputError(f"model {self._name!r}: {what}")
-
-    def refuse(self, key: str, accepted: str) -> NoReturn:
-        self.fail(f"{self._where}{key} is {brief(self.get(key))}; accepted: {accepted}")
-
-    def integer(self, *keys: str, most: int = MOST, default: int | None = None) -> int:
-        """Return the first of `keys` that is there: names of one whole number, 1 to `most`."""
-        key = next((key for key in keys if self.get(key) is not None), keys[0])
-        value = self._there(key, default)
-        accepted = f"a whole number, 1 to {most}"
-        if most == MOST and (not isinstance(value, int) or value <= most):
-            accepted = "a whole number, 1 or more"
-        if not isinstance(value, int) or isinstance(value, bool):
-            self.refuse(key, accepted)
-        if not 1 <= value <= most:
-            self.refuse(key, accepted)
-        return value
-
-    def number(self, key: str, *, default: float | None = None, least: float = 0) -> float:
-        """Return a finite number above 0, not below `least`."""
-        value = self._there(key, default)
-        accepted = f"a number, {least:g} or more" if least else "a number above 0"
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            self.refuse(key, accepted)
-        if not 0 < value <= sys.float_info.max or value < least:
-            self.refuse(key, accepted)
-        return float(value)
-
-    def flag(self, key: str, *, default: bool) -> bool:
-        value = self._there(key, default)
-        if not isinstance(value, bool):
-            self.refuse(key, "true or false")
-        return value
-
-    def inner(self, key: str) -> Mapping[str, object]:
-        value = self.get(key)
-        if not isinstance(value, Mapping):
-            self.refuse(key, "an object")
-        return value
-
-    def within(self, values: Mapping[str, object], *, where: str) -> "_Keys":
-        """Return a reader of an object inside this one, called `where` in messages."""
-        return _Keys(values, name=self._name, where=where)
-
-    def demand(self, key: str, *, accepted: object, why: str = "") -> None:
-        """Refuse any value but the one that the engine computes with, which is the default."""
-        if self._there(key, accepted) != accepted:
-            self.refuse(key, f"{accepted!r}{why}")
-
-    def _there(self, key: str, default: object) -> object:
-        value = self.get(key)
-        value = default if value is None else value
-        if value is None:
-            self.fail(f"config.json has no {self._where}{key}")
-        return value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Special:
-    """What the two families say under different keys, or not at all."""
-
-    head_dim: int
-    expert_size: int
-    windows: tuple[int, ...]
-    attention_bias: bool
-    norm_topk: bool
-    swiglu_limit: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Family:
-    """One model type: its architecture, what it reads, its rotary embedding when none is given."""
-
-    architecture: str
-    read: Callable[[_Keys], _Special]
-    theta: float
-    rope: Mapping[str, object]
-
-
-def _qwen3_moe(keys: _Keys) -> _Special:
-    why = ", as dense layers are not supported"
-    keys.demand("decoder_sparse_step", accepted=1, why=why)
-    keys.demand("mlp_only_layers", accepted=[], why=why)
-    window = keys.integer("sliding_window") if keys.flag("use_sliding_window", default=False) else 0
-    return _Special(
-        head_dim=keys.integer(
-            "head_dim", default=keys.integer("hidden_size") // keys.integer("num_attention_heads")
-        ),
-        expert_size=keys.integer("moe_intermediate_size"),
-        windows=(window,) * keys.integer("num_hidden_layers"),
-        attention_bias=False,
-        norm_topk=keys.flag("norm_topk_prob", default=False),
-        swiglu_limit=math.inf,
-    )
-
-
-def _gpt_oss(keys: _Keys) -> _Special:
-    keys.demand("swiglu_alpha", accepted=1.702)
-    return _Special(
-        head_dim=keys.integer("head_dim"),
-        expert_size=keys.integer("intermediate_size"),
-        windows=_alternating_windows(keys, keys.integer("num_hidden_layers")),
-        attention_bias=True,
-        norm_topk=True,
-        swiglu_limit=keys.number("swiglu_limit", default=7.0),
-    )
-
-
-_FAMILIES: Mapping[str, _Family] = {
-    "qwen3_moe": _Family(
-        architecture="Qwen3MoeForCausalLM", read=_qwen3_moe, theta=10_000.0, rope={}
-    ),
-    "gpt_oss": _Family(
-        architecture="GptOssForCausalLM",
-        read=_gpt_oss,
-        theta=150_000.0,
-        rope={
-            "rope_type": "yarn",
-            "factor": 32.0,
-            "original_max_position_embeddings": 4096,
-            "truncate": False,
-        },
-    ),
-}
-
-
-def _family(keys: _Keys) -> str:
-    model_type, architectures = keys.get("model_type"), keys.get("architectures")
-    known = ", ".join(_FAMILIES)
-    if not isinstance(model_type, str) or model_type not in _FAMILIES:
-        counts = ("num_experts", "num_local_experts", "n_routed_experts")
-        has_experts = any(keys.get(key) for key in counts)
-        what = "" if has_experts else " (no Mixture-of-Experts model: it names no experts)"
-        keys.fail(f"unknown model_type {brief(model_type)}{what}; known: {known}")
-    expected = _FAMILIES[model_type].architecture
-    if architectures is not None and architectures != [expected]:
-        keys.refuse("architectures", f"[{expected!r}] for model_type {model_type!r}")
-    return model_type
-
-
-def _alternating_windows(keys: _Keys, num_layers: int) -> tuple[int, ...]:
-    """Return GPT-OSS's windows: sliding and full layers in turn, unless `layer_types` says."""
-    kinds = ("sliding_attention", "full_attention")
-    types = keys.get("layer_types")
-    if types is None:
-        types = [kinds[layer % 2] for layer in range(num_layers)]
-    if (
-        not isinstance(types, list)
-        or len(types) != num_layers
-        or any(kind not in kinds for kind in types)
-    ):
-        keys.refuse("layer_types", f"a list of {num_layers}, each {' or '.join(kinds)}")
-    window = keys.integer("sliding_window") if kinds[0] in types else 0
-    return tuple(window if kind == kinds[0] else 0 for kind in types)
-
-
-def _rope(keys: _Keys, family: _Family) -> Rope:
+def _rope(keys: Keys, family: Family) -> Rope:
     """Return the rotary embedding from `rope_scaling` (the older key) or `rope_parameters`."""
     key = "rope_scaling" if keys.get("rope_scaling") else "rope_parameters"
     given = family.rope if keys.get(key) is None else keys.inner(key)
@@ -450,7 +381,7 @@ def _rope(keys: _Keys, family: _Family) -> Rope:
     return Rope(theta=theta, yarn=_yarn(keys, rope) if kind == "yarn" else None)
 
 
-def _yarn(keys: _Keys, rope: _Keys) -> Yarn:
+def _yarn(keys: Keys, rope: Keys) -> Yarn:
     original = "original_max_position_embeddings"
     factor = rope.number("factor", least=1)
     return Yarn(
@@ -467,7 +398,7 @@ def _yarn(keys: _Keys, rope: _Keys) -> Yarn:
     )
 
 
-def _attention_factor(rope: _Keys, factor: float) -> float:
+def _attention_factor(rope: Keys, factor: float) -> float:
     """Return the factor on cos and sin: as given, else 0.1 ln(factor) + 1 (YaRN, equation 22).
 
     With both `mscale` and `mscale_all_dim` it is the ratio of 0.1 m ln(factor) + 1 of the two.

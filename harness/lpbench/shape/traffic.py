@@ -1,12 +1,13 @@
 """Expert bytes of a plan in closed form: no router, no weights, uniform routing.
 
-Owns: the expected number of distinct experts and its sum over a plan.
+Owns: the expected number of distinct experts, its sum over a plan, which layers have experts.
 Must not know: schedules, executors, popularity of experts.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lpbench.plan.grid import Span
 from lpbench.plan.iteration import IterationPlan
 from lpbench.shape.model import ModelShape
 
@@ -16,12 +17,15 @@ class ModelledBytes:
     """Expected expert bytes.
 
     Attributes:
-        total: of all rows.
+        total: of all rows, routed experts alone.
         prefill: what the prefill rows add to what the decode rows read anyway.
+        shared: of the shared experts, read whole in every pass through an MoE layer; not in
+            `total`, as no schedule and no routing spares them.
     """
 
     total: float
     prefill: float
+    shared: float = 0
 
 
 def expected_distinct(rows: int, *, num_experts: int, top_k: int) -> float:
@@ -32,14 +36,20 @@ def expected_distinct(rows: int, *, num_experts: int, top_k: int) -> float:
     return num_experts * (1.0 - (1.0 - top_k / num_experts) ** rows)
 
 
+def moe_layers_in(layers: Span, shape: ModelShape) -> int:
+    """Return how many layers of a span have experts: those above the dense ones."""
+    return max(0, layers.stop - max(layers.start, shape.dense_layers))
+
+
 def modelled_bytes(
     plans: Iterable[IterationPlan], shape: ModelShape, *, bytes_per_value: int
 ) -> ModelledBytes:
     """Return the expected expert bytes of an arm's plans under uniform routing."""
     total = prefill = 0.0
+    passed = 0
     for plan in plans:
         for segment in plan.segments(shape.num_layers):
-            layers = len(segment.layers)
+            layers = moe_layers_in(segment.layers, shape)
             everyone = expected_distinct(
                 segment.num_rows, num_experts=shape.num_experts, top_k=shape.top_k
             )
@@ -48,5 +58,10 @@ def modelled_bytes(
             )
             total += layers * everyone
             prefill += layers * (everyone - decodes)
+            passed += layers
     weight = shape.expert_bytes(bytes_per_value)
-    return ModelledBytes(total=weight * total, prefill=weight * prefill)
+    return ModelledBytes(
+        total=weight * total,
+        prefill=weight * prefill,
+        shared=weight * shape.shared_experts * passed,
+    )

@@ -141,7 +141,7 @@ def _counted(name: str, value: float) -> Reading:
 
 
 def _latencies() -> dict[str, Reading]:
-    """Return every latency: its mean, the same median, twice that at most, too few for a p99."""
+    """Return every latency: its mean, the same median, twice that at most, too few for more."""
     no_device = Reading(
         value=None,
         unit="ms",
@@ -165,6 +165,7 @@ def _latencies() -> dict[str, Reading]:
         for statistic, value in (
             ("mean", mean),
             ("median", mean),
+            ("p90", None),
             ("p99", None),
             ("max", 2 * mean),
         )

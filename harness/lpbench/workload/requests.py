@@ -51,26 +51,51 @@ def read_requests(path: Path) -> tuple[Line, ...]:
         InputError: no such file, not UTF-8, empty, or a line that is not a request; with the
             line's number.
     """
+    return parse_requests(read_text(path), name=path.name)
+
+
+def read_text(path: Path) -> str:
+    """Read a file of requests, once: it may be a pipe.
+
+    Raises:
+        InputError: no such file, or not UTF-8.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         msg = f"requests file {path} does not exist"
         raise InputError(msg) from None
     except (OSError, UnicodeDecodeError) as error:
         msg = f"requests file {path} cannot be read: {error}"
         raise InputError(msg) from None
+
+
+def parse_requests(text: str, *, name: str) -> tuple[Line, ...]:
+    """Check the text of a requests.jsonl that is called `name`.
+
+    Raises:
+        InputError: empty, or a line that is not a request; with the line's number.
+    """
     lines = []
     for number, raw in enumerate(text.split("\n"), start=1):
         if not raw.strip():
             continue
-        where = f"{path.name} line {number}"
-        try:
-            fields = json.loads(raw)
-        except (ValueError, RecursionError) as error:
-            msg = f"{where}: not JSON: {error}"
-            raise InputError(msg) from None
-        lines.append(parse_line(fields, where=where))
-    return check_lines(lines, where=path.name)
+        where = f"{name} line {number}"
+        lines.append(parse_line(parse_json(raw, where=where), where=where))
+    return check_lines(lines, where=name)
+
+
+def parse_json(raw: str, *, where: str) -> object:
+    """Decode one line.
+
+    Raises:
+        InputError: it is not JSON.
+    """
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        msg = f"{where}: not JSON: {error}"
+        raise InputError(msg) from None
 
 
 def check_lines(lines: Sequence[Line], *, where: str) -> tuple[Line, ...]:
@@ -101,7 +126,7 @@ def parse_line(fields: object, *, where: str) -> Line:
         InputError: not an object, an unknown or missing key, a wrong type or a value out of range.
     """
     if not isinstance(fields, Mapping):
-        msg = f"{where}: expected an object, got {_show(fields)}"
+        msg = f"{where}: expected an object, got {shown(fields)}"
         raise InputError(msg)
     for key in fields:
         if key not in KEYS:
@@ -115,14 +140,14 @@ def parse_line(fields: object, *, where: str) -> Line:
     return Line(
         arrival_s=_seconds(fields, where=where),
         arrival_iteration=(
-            _whole(fields, "arrival_iteration", least=0, where=where)
+            whole_number(fields, "arrival_iteration", least=0, where=where)
             if "arrival_iteration" in fields
             else None
         ),
         prompt=_prompt(fields, where=where),
-        output_tokens=_whole(fields, "output_tokens", least=1, where=where),
+        output_tokens=whole_number(fields, "output_tokens", least=1, where=where),
         context_tokens=(
-            _whole(fields, "context_tokens", least=0, where=where)
+            whole_number(fields, "context_tokens", least=0, where=where)
             if "context_tokens" in fields
             else 0
         ),
@@ -137,17 +162,17 @@ def _prompt(fields: Mapping[str, object], *, where: str) -> tuple[int, ...] | in
         raise InputError(msg)
     value = fields[given[0]]
     if given[0] == "prompt_tokens":
-        return _whole(fields, "prompt_tokens", least=1, where=where)
+        return whole_number(fields, "prompt_tokens", least=1, where=where)
     if given[0] == "prompt":
         if not isinstance(value, str) or not value:
-            msg = f"{where}: prompt={_show(value)} must be a text that is not empty"
+            msg = f"{where}: prompt={shown(value)} must be a text that is not empty"
             raise InputError(msg)
         if not _is_text(value):
-            msg = f"{where}: prompt={_show(value)} holds half a character"
+            msg = f"{where}: prompt={shown(value)} holds half a character"
             raise InputError(msg)
         return value
     if not isinstance(value, list) or not value or not all(type(i) is int for i in value):
-        msg = f"{where}: prompt_token_ids={_show(value)} must be a list of whole numbers, not empty"
+        msg = f"{where}: prompt_token_ids={shown(value)} must be a list of whole numbers, not empty"
         raise InputError(msg)
     return tuple(value)
 
@@ -161,15 +186,20 @@ def _seconds(fields: Mapping[str, object], *, where: str) -> float | None:
         or isinstance(value, bool)
         or not 0 <= value <= sys.float_info.max
     ):
-        msg = f"{where}: arrival_s={_show(value)} must be a number of seconds, 0 or more"
+        msg = f"{where}: arrival_s={shown(value)} must be a number of seconds, 0 or more"
         raise InputError(msg)
     return float(value)
 
 
-def _whole(fields: Mapping[str, object], key: str, *, least: int, where: str) -> int:
+def whole_number(fields: Mapping[str, object], key: str, *, least: int, where: str) -> int:
+    """Return what a key holds, where that is a whole number of `least` or more.
+
+    Raises:
+        InputError: it is not.
+    """
     value = fields[key]
     if type(value) is not int or value < least:
-        msg = f"{where}: {key}={_show(value)} must be a whole number, {least} or more"
+        msg = f"{where}: {key}={shown(value)} must be a whole number, {least} or more"
         raise InputError(msg)
     return value
 
@@ -183,7 +213,8 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def _show(value: object) -> str:
+def shown(value: object) -> str:
+    """Return a value as a message shows it: on one line, cut to fit there."""
     try:
         text = json.dumps(value, default=str)
     except RecursionError:

@@ -149,8 +149,7 @@ class RoutingDraws:
 
     def _layer_keys(self, stream: int) -> Words:
         """Return the hash state of each layer, uint64 [num_layers], for one use of the seed."""
-        seeded = fold(fold(_number(0), _number(self.seed)), _number(stream))
-        return fold(seeded, np.arange(self.num_layers, dtype=np.uint64))
+        return fold(hashed(self.seed, stream), np.arange(self.num_layers, dtype=np.uint64))
 
     def _negated_rates(self, request: int) -> Floats:
         """Return -exp(-score), float64 [num_layers, num_experts], for one request.
@@ -184,6 +183,14 @@ def fold(state: Words, coordinate: Words) -> Words:
     mixed *= np.uint64(0x94D049BB133111EB)
     mixed ^= mixed >> np.uint64(31)
     return mixed
+
+
+def hashed(*coordinates: int) -> Words:
+    """Return the hash state of unsigned 64-bit coordinates, uint64 [1]."""
+    state = _number(0)
+    for coordinate in coordinates:
+        state = fold(state, _number(coordinate))
+    return state
 
 
 def uniform(words: Words) -> Floats:

@@ -6,7 +6,7 @@ Must not know: what the ids mean. Random ids misroute a trained model; the recor
 
 import numpy as np
 
-from lpbench.workload.routing import fold
+from lpbench.workload.routing import fold, hashed
 
 _TOKEN_STREAM = 4
 """A use of the seed of its own, beside those of `routing`."""
@@ -14,9 +14,6 @@ _TOKEN_STREAM = 4
 
 def draw_ids(*, seed: int, request: int, count: int, vocab_size: int) -> list[int]:
     """Return `count` token ids below `vocab_size`, a function of (seed, request, position)."""
-    state = np.zeros(1, dtype=np.uint64)
-    for coordinate in (seed, _TOKEN_STREAM, request):
-        state = fold(state, np.array([coordinate], dtype=np.uint64))
-    words = fold(state, np.arange(count, dtype=np.uint64))
+    words = fold(hashed(seed, _TOKEN_STREAM, request), np.arange(count, dtype=np.uint64))
     ids: list[int] = (words % np.uint64(vocab_size)).tolist()
     return ids

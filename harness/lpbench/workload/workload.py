@@ -1,4 +1,4 @@
-"""A workload by name: a TOML file, a requests file, or lengths given on the command line.
+"""A workload by name: a TOML file, a requests file, a trace, or lengths given on the command line.
 
 Owns: where the lines of a workload come from, and the catalogue of shipped workloads.
 Must not know: the model.
@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lpbench.errors import InputError
-from lpbench.workload.requests import Line, check_lines, parse_line, read_requests
+from lpbench.workload.requests import Line, check_lines, parse_line, parse_requests, read_text
+from lpbench.workload.trace import find_format, parse_trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +64,18 @@ def uniform(*, num_prompts: int, input_len: int, output_len: int) -> Workload:
 
 
 def from_requests(path: Path) -> Workload:
-    """Return the workload of a requests.jsonl.
+    """Return the workload of a requests.jsonl, or of a trace in a format of `workload.trace`.
 
     Raises:
-        InputError: as `read_requests`.
+        InputError: as `read_requests`, and as `parse_trace` for what its first line says is one.
     """
-    return Workload(name=path.name, description="requests file", lines=read_requests(path))
+    text, name = read_text(path), path.name
+    form = find_format(text)
+    if form is None:
+        lines = parse_requests(text, name=name)
+        return Workload(name=name, description="requests file", lines=lines)
+    lines = parse_trace(text, form, name=name)
+    return Workload(name=name, description=form.description, lines=lines)
 
 
 def read_workload(path: Path) -> Workload:

@@ -90,9 +90,9 @@ def test_pinned_rows_touch_the_same_few_experts(bench: Bench) -> None:
         num_layers=LAYERS,
         limits=Limits(num_kv_pages=1000, max_num_seqs=8),
     ):
-        touched = np.logical_or.reduce(step.execution.routed.touched, axis=1)
+        touched = np.logical_or.reduce(step.execution.drawn.touched, axis=1)
         busy = [layer.tolist() for layer in touched if layer.any()]
         assert [[True] * TOP_K + [False] * (EXPERTS - TOP_K)] * len(busy) == busy
         assert busy
     free = bench.serve("layered:num_groups=2")
-    assert any(step.execution.routed.touched[..., TOP_K:].any() for step in free.steps)
+    assert any(step.execution.drawn.touched[..., TOP_K:].any() for step in free.steps)

@@ -206,6 +206,11 @@ class TorchExecutor:
         """
         return time.perf_counter_ns()
 
+    def wait_until_ns(self, until_ns: int) -> None:
+        """Sleep until then."""
+        while (left := until_ns - self.now_ns()) > 0:
+            time.sleep(left / 1e9)
+
     def _fill_context(self, request: Request) -> None:
         """Prefill the context, uncounted and untimed, and let the prompt start behind it."""
         index, length = request.index, request.context_tokens

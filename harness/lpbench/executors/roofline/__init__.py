@@ -1,0 +1,1 @@
+"""The roofline executor: carries plans out on a virtual clock."""

@@ -1,0 +1,124 @@
+"""The executor that computes nothing: it carries an IterationPlan out on a virtual clock.
+
+Owns: where every request stands, the rows of each segment, the clock.
+Must not know: schedules, weights, wall time.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from lpbench.executors.executor import Cost, Execution
+from lpbench.executors.roofline.cost import Roofline
+from lpbench.plan.iteration import IterationPlan, Segment
+from lpbench.plan.request import Request
+from lpbench.shape.model import ModelShape
+from lpbench.shape.operators import Rows
+from lpbench.workload.coverage import Coverage
+
+NS = 1_000_000_000
+
+
+class RooflineExecutor:
+    """Says of every pass what it is modelled to cost; tokens are nobody's."""
+
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        *,
+        shape: ModelShape,
+        roofline: Roofline,
+        coverage: Coverage,
+    ) -> None:
+        """Serve these requests, arm after arm."""
+        self._requests = {request.index: request for request in requests}
+        self._shape = shape
+        self._roofline = roofline
+        self._coverage = coverage
+        self._windows = tuple(window for window in roofline.operators.windows if window)
+        self._distinct: dict[tuple[int, tuple[int, ...]], float] = {}
+        self._now_ns = 0
+        self.start_arm(None)
+
+    def start_arm(
+        self, script: Mapping[int, Sequence[int]] | None, *, pinned: bool = False
+    ) -> None:
+        """Forget all requests; the clock goes on."""
+        del script, pinned
+        requests = self._requests.values()
+        self._first = {one.index: one.context_tokens for one in requests}
+        self._prompt = {one.index: one.prompt_tokens for one in requests}
+        self._known = {one.index: one.context_tokens + one.prompt_tokens for one in requests}
+
+    def execute(self, plan: IterationPlan) -> Execution:
+        """Let the time of one pass go by."""
+        cost = Cost()
+        keys = self._decode_keys(plan.decodes)
+        for segment in plan.segments(self._shape.num_layers):
+            self._add(cost, segment, keys)
+        finishing = [
+            part.request
+            for part in plan.prefill
+            if part.tile.layers.stop == self._shape.num_layers
+            and part.tile.tokens.stop == self._prompt[part.request]
+        ]
+        if sampled := len(plan.decodes) + len(finishing):
+            self._roofline.add_head(cost, sampled)
+        self._roofline.finish(cost)
+        for request in finishing:
+            self._known[request] += 1
+        self._now_ns += round(cost.seconds * NS)
+        return Execution(tokens={}, cost=cost)
+
+    def release(self, request: int) -> None:
+        """Have a request start again with all it knows, should it come back."""
+        self._first[request] = 0
+        self._prompt[request] = self._known[request]
+
+    def now_ns(self) -> int:
+        """Return the virtual time."""
+        return self._now_ns
+
+    def wait_until_ns(self, until_ns: int) -> None:
+        """Jump there."""
+        self._now_ns = max(self._now_ns, until_ns)
+
+    def _decode_keys(self, decodes: Sequence[int]) -> dict[int, int]:
+        """Return, by window, the keys that all decodes see, and count a token for each."""
+        known = self._known
+        lengths = [known[request] for request in decodes]
+        for request, length in zip(decodes, lengths, strict=True):
+            known[request] = length + 1
+        keys = {0: sum(lengths)}
+        for window in self._windows:
+            keys[window] = sum([min(length, window) for length in lengths])
+        return keys
+
+    def _add(self, cost: Cost, segment: Segment, keys: Mapping[int, int]) -> None:
+        """Add the layers of one segment."""
+        decodes = len(segment.decodes)
+        lengths = tuple([len(rows.tokens) for rows in segment.prompts])
+        distinct = self._touched(decodes, lengths)
+        prefill = distinct - self._touched(decodes, ()) if lengths else 0.0
+        rows = Rows(
+            decodes=decodes,
+            decode_keys=keys,
+            prompts=[
+                (self._first[rows.request] + rows.tokens.start, len(rows.tokens))
+                for rows in segment.prompts
+            ],
+            distinct=distinct,
+        )
+        count = rows.count
+        for kind, layers in self._roofline.operators.kinds_in(segment.layers):
+            self._roofline.add_layers(cost, kind, rows, layers=layers)
+            if not kind.is_dense:
+                cost.distinct += layers * distinct
+                cost.distinct_prefill += layers * prefill
+                cost.layer_passes += layers
+                cost.pairs += layers * count * self._shape.top_k
+
+    def _touched(self, decodes: int, lengths: tuple[int, ...]) -> float:
+        """Return the expected distinct experts of a batch; asked for often, worked out once."""
+        key = decodes, lengths
+        if key not in self._distinct:
+            self._distinct[key] = self._coverage.distinct(decodes, lengths)
+        return self._distinct[key]

@@ -1,0 +1,63 @@
+"""How many bytes a model's values take, by the precision that its weights are held in.
+
+Owns: the precisions that can be modelled, the bytes of experts and of all weights in them.
+Must not know: how a value is coded, what is computed in.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lpbench.shape.model import DTYPE_BYTES, ModelShape
+
+MXFP4_BYTES = 4 / 8 + 1 / 32
+"""Bytes of a value in mxfp4: 4 bits, and one byte of scale for 32 of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Precision:
+    """What one value takes in memory.
+
+    Attributes:
+        name: what the user calls it.
+        value_bytes: bytes of a value of biases, attention, routers, norms, dense layers,
+            embeddings, activations, keys and values.
+        expert_matrix_bytes: bytes of a value of experts' matrices, routed or shared, scales
+            included.
+    """
+
+    name: str
+    value_bytes: int
+    expert_matrix_bytes: float
+
+
+PRECISIONS: Mapping[str, Precision] = {
+    **{
+        dtype: Precision(name=dtype, value_bytes=size, expert_matrix_bytes=size)
+        for dtype, size in DTYPE_BYTES.items()
+    },
+    "mxfp4": Precision(
+        name="mxfp4", value_bytes=DTYPE_BYTES["bfloat16"], expert_matrix_bytes=MXFP4_BYTES
+    ),
+}
+"""The precisions by name; in mxfp4 all but the experts' matrices stays bfloat16, as GPT-OSS is
+released."""
+
+
+def expert_bytes(shape: ModelShape, precision: Precision) -> int:
+    """Return the bytes of one expert."""
+    # A matrix of which a row is no whole number of 32 values has a scale more than is counted.
+    matrices = math.ceil(shape.expert_matrix_params * precision.expert_matrix_bytes)
+    return matrices + shape.expert_bias_params * precision.value_bytes
+
+
+def all_expert_bytes(shape: ModelShape, precision: Precision) -> int:
+    """Return the bytes of all routed experts of all layers."""
+    return shape.moe_layers * shape.num_experts * expert_bytes(shape, precision)
+
+
+def weight_bytes(shape: ModelShape, precision: Precision) -> int:
+    """Return the bytes of all weights."""
+    experts = shape.moe_layers * (shape.num_experts + shape.shared_experts)
+    others = shape.total_params - experts * shape.params_per_expert
+    return experts * expert_bytes(shape, precision) + others * precision.value_bytes
