@@ -1,0 +1,60 @@
+"""Jobs in processes: every one once, errors kept apart, no process that outlives its parent."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lpbench.bench.pool import run_jobs
+from lpbench.errors import InputError
+
+
+def halved(number: int) -> float:
+    """Return half a number, and refuse 3."""
+    if number == 3:
+        raise InputError("no three")
+    return number / 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_job_is_done_once(workers: int) -> None:
+    """Results and our errors come with their jobs, whatever the order."""
+    done = dict(run_jobs(halved, range(6), workers=workers))
+    assert [0.0, 0.5, 1.0, 2.0, 2.5] == [done[number] for number in (0, 1, 2, 4, 5)]
+    assert "no three" == str(done[3])
+    assert isinstance(done[3], InputError)
+
+
+def waits(name: str) -> None:
+    """Say that the job has begun and wait for good."""
+    sys.stdout.write(f"{name}\n")
+    sys.stdout.flush()
+    signal.pause()
+
+
+PARENT = """
+from lpbench.bench.pool import run_jobs
+from tests.bench.test_pool import waits
+if __name__ == "__main__":
+    list(run_jobs(waits, ["a", "b"], workers=2))
+"""
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    """After kill -9 of the parent nobody holds its stdout open: its processes are gone too."""
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT, encoding="utf-8")
+    root = str(Path(__file__).parents[2])
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((root, *sys.path))},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        assert {"a\n", "b\n"} == {parent.stdout.readline() for _ in range(2)}
+        parent.kill()
+        assert "" == parent.stdout.read()
