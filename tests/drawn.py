@@ -4,15 +4,19 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
+from lpbench.plan.adaptive import Adaptive
 from lpbench.plan.chunked import Chunked
 from lpbench.plan.layered import Layered, hybrid
 from lpbench.plan.policy import Policy
 from lpbench.plan.request import Request, pages_for
 from lpbench.plan.whole import Whole
+from tests.predicted import Linear
 from tests.serving import Served, serve
 
-KINDS = ("whole", "chunked", "ceil", "table", "fixed", "hybrid")
+KINDS = ("whole", "chunked", "ceil", "table", "fixed", "hybrid", "adaptive")
 """Kinds of schedule: `layered` by its rules, and with its groups fixed."""
+
+LAYERS = st.integers(1, 12)
 
 ROUNDS = 60
 """A drawn budget serves all prompts in about so many batches at most, to keep examples short."""
@@ -113,12 +117,21 @@ def growing_requests(draw: st.DrawFn) -> tuple[Request, ...]:
 
 @st.composite
 def policies(
-    draw: st.DrawFn, kind: str, *, served: tuple[Request, ...], max_num_seqs: int
+    draw: st.DrawFn,
+    kind: str,
+    *,
+    served: tuple[Request, ...],
+    max_num_seqs: int,
+    num_layers: int,
 ) -> Policy:
     """Draw a schedule of a kind, with parameters that accept the workload."""
     prompts = [one.prompt_tokens for one in served]
     least = max(1, sum(prompts) // ROUNDS)
     most = sum(prompts) + 10
+    if kind == "adaptive":
+        alike, twice = (0,) * num_layers, (0, 1) * num_layers
+        linear = Linear(kinds=draw(st.sampled_from([alike, twice[:num_layers]])))
+        return Adaptive(tbt_budget_ms=draw(st.integers(1, 60)), predictor=linear)
     if kind == "whole":
         exactly = st.just(max(prompts))
         return Whole(max_num_batched_tokens=draw(exactly | st.integers(max(prompts), most)))
@@ -139,36 +152,40 @@ def policies(
 
 
 @st.composite
-def arms(draw: st.DrawFn, kind: str) -> Drawn:
+def arms(draw: st.DrawFn, kind: str, *, layers: st.SearchStrategy[int]) -> Drawn:
     """Draw everything; the pool is anything from the largest request to all of them."""
     served = draw(requests())
     pages = [pages_for(one.kv_tokens) for one in served]
     max_num_seqs = draw(st.integers(1, len(served) + 1))
+    num_layers = draw(layers)
+    drawn = policies(kind, served=served, max_num_seqs=max_num_seqs, num_layers=num_layers)
     return Drawn(
-        policy=draw(policies(kind, served=served, max_num_seqs=max_num_seqs)),
+        policy=draw(drawn),
         requests=served,
-        num_layers=draw(st.integers(1, 12)),
+        num_layers=num_layers,
         num_kv_pages=draw(st.integers(max(pages), sum(pages))),
         max_num_seqs=max_num_seqs,
     )
 
 
 @st.composite
-def crowded_arms(draw: st.DrawFn, kind: str) -> Drawn:
+def crowded_arms(draw: st.DrawFn, kind: str, *, layers: st.SearchStrategy[int] = LAYERS) -> Drawn:
     """Draw arms whose pool holds the prompts but not what they grow to: most preempt requests."""
     served = draw(growing_requests())
     least = max(pages_for(one.kv_tokens) for one in served)
     prompts = sum(pages_for(one.context_tokens + one.prompt_tokens) for one in served)
     max_num_seqs = draw(st.integers(2, len(served) + 1))
+    num_layers = draw(layers)
+    drawn = policies(kind, served=served, max_num_seqs=max_num_seqs, num_layers=num_layers)
     return Drawn(
-        policy=draw(policies(kind, served=served, max_num_seqs=max_num_seqs)),
+        policy=draw(drawn),
         requests=served,
-        num_layers=draw(st.integers(1, 12)),
+        num_layers=num_layers,
         num_kv_pages=max(least, prompts + draw(st.integers(-2, 1))),
         max_num_seqs=max_num_seqs,
     )
 
 
-def any_arms(kind: str) -> st.SearchStrategy[Drawn]:
+def any_arms(kind: str, *, layers: st.SearchStrategy[int] = LAYERS) -> st.SearchStrategy[Drawn]:
     """Draw roomy and crowded arms alike."""
-    return arms(kind) | crowded_arms(kind)
+    return arms(kind, layers=layers) | crowded_arms(kind, layers=layers)

@@ -22,10 +22,21 @@ class RunError(LpbenchError):
     """The run itself failed (exit 1)."""
 
 
+class NotWrittenError(RunError):
+    """A file could not be written: the disk is full, or the like (exit 1)."""
+
+
 class InputError(LpbenchError, ValueError):
     """Usage, bad input or input that cannot be compared (exit 2)."""
 
     exit_code: ClassVar[int] = 2
+
+
+class MisfitError(InputError):
+    """Options that are good by themselves and do not go together: a model and a device (exit 2).
+
+    A sweep keeps such a cell of its grid apart and goes on.
+    """
 
 
 class InvalidMeasurementError(LpbenchError):

@@ -24,7 +24,7 @@ def test_a_ratio_is_the_candidate_over_the_baseline() -> None:
 def test_compared_metrics_are_those_declared_so() -> None:
     """Every later arm is compared with the first, in the order of the table."""
     other = LAYERED.model_copy(update={"label": "layered#2"})
-    names = [name for name, metric in METRICS.items() if metric.compared]
+    names = [name for name, metric in METRICS.items() if metric.better]
     expected = [(name, label) for label in ("layered", "layered#2") for name in names]
     found = compare_arms([CHUNKED, LAYERED, other])
     assert expected == [(one.metric, one.candidate) for one in found]

@@ -37,6 +37,27 @@ def test_times_may_differ() -> None:
     assert () == gate(BASELINE, other).differences
 
 
+def test_where_nothing_ran_times_may_not() -> None:
+    """Every figure is deterministic then, but for the last digits that a library may round."""
+    spec = BASELINE.spec | {"executor": "roofline"}
+    before = example_record(spec=spec)
+    for factor, expected in ((1, ()), (1 + 1e-12, ()), (1 + 1e-6, ("ttft_ms_mean",))):
+        changed = example_with(ttft_ms_mean=400 * factor).model_copy(update={"spec": spec})
+        found = gate(before, changed)
+        assert expected == tuple(one.metric for one in found.differences)
+        assert all(one.is_exact for one in found.figures)
+        assert len(found.figures) > 2 * FIGURES
+
+
+def test_plans_that_followed_the_clock_are_not_exact() -> None:
+    """Requests in seconds, real passes: another run plans otherwise; a modelled one does not."""
+    said = refusal(example_record(command="latency"), BASELINE)
+    assert "the plans followed the machine's speed" in said
+    assert "--executor roofline" in said
+    modelled = example_record(command="latency", spec=BASELINE.spec | {"executor": "roofline"})
+    check_exact(modelled, name="baseline")
+
+
 def test_a_figure_that_differs_is_named() -> None:
     """Arm, metric and both values, for however small a difference."""
     expected = (

@@ -1,8 +1,12 @@
 import pytest
 
 from lpbench.analysis.metrics import (
+    ALL_METRICS,
+    COMPARED,
     ENERGY_METRICS,
+    LESS,
     METRICS,
+    MORE,
     TAIL_SAMPLES,
     Times,
     latency_samples,
@@ -46,6 +50,14 @@ def test_every_metric_has_a_unit_and_a_meaning() -> None:
     every = {**METRICS, **ENERGY_METRICS}
     assert {name for name, metric in every.items() if metric.unit not in UNITS} == set()
     assert all(metric.meaning for metric in every.values())
+
+
+def test_less_is_better_but_of_rates_and_attainment() -> None:
+    """No metric is compared without a side that is better."""
+    more = {name for name, metric in COMPARED.items() if metric.better == MORE}
+    rates = {name for name, metric in ALL_METRICS.items() if metric.unit == "1/s"}
+    assert {"slo_attainment", *rates} == more
+    assert {LESS, MORE} == {metric.better for metric in COMPARED.values()}
 
 
 def test_counts_are_exact_and_times_are_not() -> None:

@@ -71,6 +71,28 @@ def test_sets_taken_in_turn_are_judged_pair_by_pair() -> None:
     assert set() == red(at_a_stretch)
 
 
+@pytest.mark.parametrize("name", ["goodput", "output_token_throughput"])
+def test_of_rates_a_drop_is_red(name: str) -> None:
+    """10 % fewer, for sure; 10 % more are not. None at all is no rate, and said so."""
+    before, fewer, more = (
+        [_with_rate(run, name, value) for run in runs(seed=seed)]
+        for seed, value in ((1, 4.0), (2, 3.6), (3, 4.4))
+    )
+    assert {("layered", name)} == red(regressions(before, fewer))
+    assert set() == red(regressions(before, more))
+    none = [_with_rate(run, name, 0) for run in runs(seed=1)]
+    assert (("layered", name, "zero"),) == regressions(before, none).void
+
+
+def _with_rate(record: Record, name: str, value: float) -> Record:
+    """Return a run whose later arm has a rate, with noise of its TTFT."""
+    first, second = record.arms
+    noise = (second.metrics[METRICS[0]].value or 0) / 100
+    reading = second.metrics[METRICS[0]].model_copy(update={"value": value * noise, "unit": "1/s"})
+    later = second.model_copy(update={"metrics": {**second.metrics, name: reading}})
+    return example_record(arms=(first, later))
+
+
 def test_what_got_faster_or_stayed_is_not() -> None:
     """Better is no regression, and noise is none."""
     assert set() == red(regressions(runs(seed=1), runs(0.9, seed=2)))

@@ -242,6 +242,22 @@ def test_the_models_own_routing_follows_rounding() -> None:
         assert (expected, "counted") == _said(found)
 
 
+def test_counts_that_followed_the_clock_are_judged_over_processes() -> None:
+    """Of requests that arrived in seconds: one run decides nothing, however many iterations."""
+    first, second = RECORD.arms
+    more = revalued(second, iterations=2 * (second.metrics["iterations"].value or 0))
+    sides = [
+        [example_record(command="latency", arms=(first, arm), environment={"cpu": "one"})]
+        for arm in (second, more)
+    ]
+    assert ("undecided", "too_few_processes") == _said(of(compare_runs(*sides), "iterations"))
+    alone = compare_arms_of(sides[0])
+    assert ("undecided", "not_interleaved") == _said(of(alone, "expert_bytes"))
+    elsewhere = [sides[1][0].model_copy(update={"environment": {"cpu": "another"}})]
+    found = compare_runs(sides[0], elsewhere)
+    assert ("incomparable", "differs: cpu") == _said(of(found, "iterations"))
+
+
 def test_the_arms_of_one_run() -> None:
     """Counts decide; times of one run do not."""
     found = compare_arms_of([timed(ttft=200)])

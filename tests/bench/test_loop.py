@@ -130,6 +130,35 @@ def test_an_idle_engine_jumps_to_the_next_arrival() -> None:
     assert [(0,), (), (), (1,), (2,)] == [step.arrived for step in steps]
 
 
+class ExactClock(FakeExecutor):
+    """Its clock stands still but where it is waited for."""
+
+    def now_ns(self) -> int:
+        """Read it."""
+        return self._now
+
+    def wait_until_ns(self, until_ns: int) -> None:
+        """Let no nanosecond more go by than was asked for."""
+        self._now = max(self._now, until_ns)
+
+
+@pytest.mark.parametrize("arrival", [3 * 0.0001, 43 * 0.0001, 1 / 3, 1.0, 277.3])
+def test_what_is_waited_for_has_arrived(arrival: float) -> None:
+    """Seconds that are no whole nanoseconds, and those whose product with 1e9 is rounded down."""
+    requests = [Request(index=0, prompt_tokens=4, output_tokens=1, arrival=arrival)]
+    steps = run_arm(
+        parse_schedule("chunked"),
+        requests,
+        ExactClock(requests),
+        num_layers=LAYERS,
+        limits=Limits(num_kv_pages=1000, max_num_seqs=256),
+        origin_ns=0,
+    )
+    (step,) = steps
+    assert (0,) == step.arrived
+    assert arrival * 1e9 == pytest.approx(step.start_ns, abs=1)
+
+
 def test_the_number_starts_at_the_first_arrival() -> None:
     """When nobody is there at 0, the first iteration is that of the first arrival."""
     steps = list(serve([request(0, 4, 2, arrival=7)])[1])

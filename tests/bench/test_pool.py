@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lpbench.bench.pool import run_jobs
-from lpbench.errors import InputError
+from lpbench.bench.pool import run_apart, run_jobs
+from lpbench.errors import InputError, RunError
 
 
 def halved(number: int) -> float:
@@ -33,6 +33,44 @@ def waits(name: str) -> None:
     sys.stdout.write(f"{name}\n")
     sys.stdout.flush()
     signal.pause()
+
+
+def own_pid(name: str) -> int:
+    """Return the number of the process that a job runs in."""
+    del name
+    return os.getpid()
+
+
+def test_jobs_apart_have_processes_of_their_own() -> None:
+    """None runs in this process, and none where another has run."""
+    numbers = [number for _, number in run_apart(own_pid, ["a", "b"])]
+    assert 3 == len({os.getpid(), *numbers})
+
+
+def dies(name: str) -> None:
+    """End as a process does for which there is no memory."""
+    del name
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed() -> None:
+    """The system's word is one line of ours."""
+    with pytest.raises(RunError, match="the system killed a process that was at work"):
+        list(run_jobs(dies, ["a", "b"], workers=2))
+
+
+def sleeps_after_the_first(number: int) -> int:
+    """Return the first at once; wait for good with the others."""
+    if number:
+        signal.pause()
+    return number
+
+
+def test_nobody_waits_for_what_is_not_wanted() -> None:
+    """Who has enough of the results leaves, and the jobs under way end."""
+    results = run_jobs(sleeps_after_the_first, range(4), workers=2)
+    assert (0, 0) == next(results)
+    results.close()
 
 
 PARENT = """

@@ -384,6 +384,20 @@ def stored_runs(folder: Path, factor: float) -> Path:
     return folder
 
 
+def test_counts_that_followed_the_clock_are_left_out(lpbench: CommandLine, tmp_path: Path) -> None:
+    """Of requests that arrived in seconds: times are gated over processes, and counts are not."""
+    folders = [stored_runs(tmp_path / name, 1.0) for name in ("a", "b")]
+    for at, file in enumerate(sorted(tmp_path.glob("*/*/run.json"))):
+        document = read_json(file)
+        document["command"] = "latency"
+        document["arms"][0]["metrics"]["iterations"]["value"] += at
+        file.write_text(json.dumps(document))
+    result = lpbench("check", "--baseline", *folders)
+    assert OK == result.code, result.out
+    said = " ".join(result.out.split())
+    assert "counts are not compared, requests arrived in seconds" in said
+
+
 def test_times_over_processes(lpbench: CommandLine, tmp_path: Path) -> None:
     """Red once is inconclusive, red twice a regression, and what is as good is green."""
     before, worse, again, good = (
@@ -399,7 +413,7 @@ def test_times_over_processes(lpbench: CommandLine, tmp_path: Path) -> None:
     assert INCONCLUSIVE == lpbench("check", "--baseline", before, worse, "--confirm", good).code
     result = lpbench("check", "--baseline", before, good)
     assert OK == result.code
-    assert "none of 8 times and joules over processes got worse" in result.out
+    assert "none of 8 times, rates and joules over processes got worse" in result.out
 
 
 def test_folders_of_runs_go_with_folders_of_runs(

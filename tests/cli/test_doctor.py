@@ -11,13 +11,14 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
-from lpbench.bench import doctor
+from lpbench.bench import cpu, doctor
 from lpbench.bench.diagnosis import Diagnosis
 from lpbench.errors import UnavailableError
 from lpbench.meters.catalogue import METERS
 from lpbench.meters.meter import Capability
 from lpbench.record.provenance import installed_version
 from lpbench.shape.catalogue import find_shape, model_names
+from lpbench.shape.device import Device, find_device
 from tests.cli.command import (
     BAD_INPUT,
     OK,
@@ -316,3 +317,57 @@ def test_several_absent_meters_make_one_line() -> None:
             found.model_copy(update={"meters": meters}), ["experts", "other", "experts"]
         )
     assert "meter 'experts': why; how; meter 'other': why; how" == str(caught.value)
+
+
+@pytest.fixture
+def quick_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the CPU's rates be given, instead of measuring for ten seconds."""
+
+    def measure_cpu(*, name: str) -> Device:
+        return Device(
+            name=name,
+            cuda_names=(),
+            memory_bandwidth=41.2e9,
+            memory_bytes=25 * 10**9,
+            bf16_flops=2.2e11,
+            fp32_flops=1.05e11,
+            sources={"memory_bandwidth": "measured"},
+        )
+
+    monkeypatch.setattr(cpu, "measure_cpu", measure_cpu)
+
+
+@pytest.mark.usefixtures("quick_cpu")
+def test_the_cpu_is_measured_at_will(lpbench: CommandLine, tmp_path: Path) -> None:
+    """Into a file that is a device, shown above the findings; with --json - these stay alone."""
+    result = lpbench("doctor", "--measure", tmp_path / "mine.toml")
+    assert OK == result.code, result.err
+    assert "measured: mine" in result.out
+    assert "41.20 GB/s" in result.out
+    assert "105.0 GFLOP/s" in result.out
+    device = find_device(str(tmp_path / "mine.toml"))
+    assert (None, 1.05e11) == (device.tdp_w, device.fp32_flops)
+    diagnosed(lpbench, "--measure", str(tmp_path / "other.toml"))
+    assert (tmp_path / "other.toml").exists()
+
+
+@pytest.mark.usefixtures("quick_cpu")
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("there.toml", "--measure"),
+        ("h200.toml", "'h200' is one that ships"),
+        ("mine", "ends in .toml"),
+        ("no/mine.toml", "cannot be written"),
+    ],
+)
+def test_a_device_file_is_a_new_one(
+    lpbench: CommandLine, tmp_path: Path, name: str, says: str
+) -> None:
+    """Nothing is overwritten, and no name borrowed: one line before anything is measured."""
+    (tmp_path / "there.toml").write_text("x = 1\n", encoding="utf-8")
+    before = contents(tmp_path)
+    result = lpbench("doctor", "--measure", tmp_path / name)
+    assert (BAD_INPUT, "") == (result.code, result.out)
+    assert says in one_line(result.err)
+    assert before == contents(tmp_path)

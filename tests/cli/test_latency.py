@@ -9,6 +9,7 @@ from lpbench.record.store import read_runs
 from tests.cli.command import BAD_INPUT, OK, CommandLine, one_line, read_lines
 
 ROOFLINE = ("--executor", "roofline", "--model", "qwen3-30b-a3b", "--device", "h200")
+SEARCH = ("--goodput", "ttft:1000 tbt:30", "--find-rate")
 LOAD = ("--workload", "sharegpt", "--num-prompts", "80", "--request-rate", "4")
 
 
@@ -70,10 +71,20 @@ def test_torch_serves_requests_over_time(lpbench: CommandLine, qwen: Path, tmp_p
         ((*ROOFLINE, *LOAD, "--tensor-parallel-size", "3"), "divisors of the model's 32"),
         ((*ROOFLINE, "--workload", "mixed"), "arrivals in seconds"),
         (
+            (*ROOFLINE, "--num-prompts", "1", "--input-len", "40000", "--output-len", "1000"),
+            "request 0: context 0 + prompt 40000 + output 1000 tokens are more than the 40960",
+        ),
+        (
             (*ROOFLINE[:-3], "qwen3-235b-a22b", "--device", "h200", *LOAD),
             "--tensor-parallel-size 4 would fit",
         ),
         (("--coefficients", "ideal"), "go with --executor roofline"),
+        ((*ROOFLINE, *LOAD, "--find-rate"), "--find-rate needs an SLO"),
+        ((*ROOFLINE, *LOAD[:-1], "inf", *SEARCH), "--request-rate inf"),
+        ((*ROOFLINE, *LOAD[:-1], "0", *SEARCH), "--request-rate 0"),
+        ((*ROOFLINE, *LOAD, *SEARCH, "--num-warmups", "17"), "of 63 measured requests"),
+        ((*ROOFLINE, *SEARCH, "--duration", "5"), "--workload arxiv or sharegpt"),
+        ((*ROOFLINE, *LOAD, *SEARCH, "--duration", "-1"), "--duration -1"),
     ],
 )
 def test_bad_input(lpbench: CommandLine, options: tuple[str, ...], says: str) -> None:
@@ -83,9 +94,70 @@ def test_bad_input(lpbench: CommandLine, options: tuple[str, ...], says: str) ->
     assert says in one_line(result.err)
 
 
-@pytest.mark.parametrize("command", ["traffic", "energy"])
-def test_the_roofline_runs_nothing(lpbench: CommandLine, command: str) -> None:
-    """What counts or measures passes refuses it in one line."""
-    result = lpbench(command, "--executor", "roofline")
-    assert BAD_INPUT == result.code
-    assert "serves lpbench latency alone" in one_line(result.err)
+def test_every_schedule_is_given_its_own_rate(lpbench: CommandLine, tmp_path: Path) -> None:
+    """Arms are at the highest rate that 90 % allow, which alone is compared; all tried are kept."""
+    run = tmp_path / "run"
+    result = lpbench("latency", *ROOFLINE, *LOAD, *SEARCH, "--output", run)
+    assert OK == result.code, result.err
+    assert all(len(line) <= 80 for line in result.out.splitlines())
+    (record,) = read_runs(run)
+    assert (True, 0.9) == (record.spec["find_rate"], record.spec["slo_target"])
+    tried = read_lines(run / "rates.jsonl")
+    for arm in record.arms:
+        rate = arm.metrics["request_rate_at_slo"]
+        assert ("modelled", "1/s") == (rate.method, rate.unit)
+        assert f"{rate.value:.4g}" in result.out
+        shares = {
+            line["request_rate"]: line["slo_attainment"]
+            for line in tried
+            if line["arm"] == arm.label
+        }
+        assert rate.value is not None
+        assert shares[rate.value] == arm.metrics["slo_attainment"].value
+        assert 0.9 <= shares[rate.value]
+        above = min(other for other in shares if other > rate.value)
+        assert above <= 1.01 * rate.value
+        assert shares[above] is None or shares[above] < 0.9
+    assert ["request_rate_at_slo"] == [one.metric for one in record.comparison]
+    served = read_lines(run / "requests.jsonl")
+    assert [80, 80] == [sum(line["arm"] == arm.label for line in served) for arm in record.arms]
+    compared = lpbench("compare", run)
+    assert "request rate at slo" in compared.out
+    assert "ttft" not in compared.out
+
+
+def test_a_duration_draws_the_requests_of_a_rate(lpbench: CommandLine, tmp_path: Path) -> None:
+    """At every rate tried so many requests are offered as arrive in it, 64 at least."""
+    run = tmp_path / "run"
+    options = ("--workload", "sharegpt", "--request-rate", "4", "--duration", "10")
+    result = lpbench("latency", *ROOFLINE, *options, *SEARCH, "--output", run)
+    assert OK == result.code, result.err
+    tried = read_lines(run / "rates.jsonl")
+    assert all(max(64, round(10 * one["request_rate"])) == one["num_prompts"] for one in tried)
+    assert len({one["num_prompts"] for one in tried}) > 2
+
+
+def test_an_slo_that_no_rate_keeps_has_no_rate(lpbench: CommandLine) -> None:
+    """The rate is absent with its reason, and a line says at which rate the figures are."""
+    load = ("--num-prompts", "64", "--input-len", "9", "--output-len", "2")
+    slo = ("--goodput", "tbt:0.001", "--find-rate", "--request-rate", "4")
+    result = lpbench("latency", *ROOFLINE, *load, *slo, "--schedule", "chunked")
+    assert OK == result.code, result.err
+    assert "chunked: even at 0.003906 requests/s fewer than 90% met the SLO" in " ".join(
+        result.out.split()
+    )
+
+
+def test_a_rate_is_looked_for_on_the_wall_clock(
+    lpbench: CommandLine, qwen: Path, tmp_path: Path
+) -> None:
+    """An SLO of a minute is kept at every rate: the search ends at its bound, and says so."""
+    load = ("--num-prompts", "64", "--input-len", "2", "--output-len", "1", "--request-rate", "900")
+    slo = ("--goodput", "ttft:60000", "--find-rate", "--schedule", "chunked", "--device", "cpu")
+    run = tmp_path / "run"
+    result = lpbench("latency", "--model", qwen, *load, *slo, "--output", run)
+    assert OK == result.code, result.err
+    (record,) = read_runs(run)
+    rate = record.arms[0].metrics["request_rate_at_slo"]
+    assert (None, ("slo_met_at_highest_rate",)) == (rate.value, rate.reasons)
+    assert 11 == len(read_lines(run / "rates.jsonl"))

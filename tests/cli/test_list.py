@@ -40,6 +40,11 @@ def test_workloads(lpbench: CommandLine) -> None:
     assert {"mixed", "13"} <= words(lpbench, "workloads")
 
 
+def test_suites(lpbench: CommandLine) -> None:
+    """The shipped suites, with the number of their cells."""
+    assert {"load", "12"} <= words(lpbench, "suites")
+
+
 def test_schedules(lpbench: CommandLine) -> None:
     """Every schedule, with its parameters and their defaults."""
     found = words(lpbench, "schedules")
@@ -57,7 +62,9 @@ def test_meters(lpbench: CommandLine) -> None:
     assert {"experts", "counted", "rapl", "measured"} <= words(lpbench, "meters")
 
 
-@pytest.mark.parametrize("what", ["models", "devices", "workloads", "schedules", "meters"])
+@pytest.mark.parametrize(
+    "what", ["models", "devices", "workloads", "suites", "schedules", "meters"]
+)
 def test_a_listing_fits_a_terminal(lpbench: CommandLine, what: str) -> None:
     """No line is wider than 80 columns, and none has escape codes."""
     out = lpbench("list", what).out

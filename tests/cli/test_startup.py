@@ -8,7 +8,7 @@ from lpbench import __version__
 from lpbench.testing.records import example_record
 from tests.cli.command import OK, CommandLine, finish, run, start
 
-COMMANDS = ("traffic", "energy", "plan", "compare", "check", "doctor", "list")
+COMMANDS = ("traffic", "energy", "latency", "sweep", "plan", "compare", "check", "doctor", "list")
 HEAVY = {"torch", "transformers", "tokenizers", "safetensors", "pandas", "scipy"}
 
 SCRIPT = """
@@ -36,6 +36,7 @@ def imported(*arguments: str | Path) -> set[str]:
         *((name, "--help") for name in COMMANDS),
         ("plan", "--json", "-"),
         *(("list", what) for what in ("models", "devices", "workloads", "schedules", "meters")),
+        ("list", "suites"),
     ],
     ids=" ".join,
 )

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lpbench.plan.adaptive import MOST_TOKENS, Adaptive
 from lpbench.plan.check import check_grid
 from lpbench.plan.chunked import Chunked
 from lpbench.plan.grid import Tile
@@ -64,16 +65,17 @@ def test_budgets_are_kept(kind: str, data: st.DataObject) -> None:
     drawn = data.draw(any_arms(kind))
     standing = Standing.of(drawn)
     policy = drawn.policy
-    assert isinstance(policy, Chunked | Whole | Layered)
+    assert isinstance(policy, Chunked | Whole | Layered | Adaptive)
     for step in drawn.serve():
         tokens = sum(len(part.tile.tokens) for part in step.plan.prefill)
         if isinstance(policy, Chunked):
             tokens += len(step.plan.decodes) if tokens else 0
         prompts = [part.request for part in step.plan.prefill]
+        budget = MOST_TOKENS if isinstance(policy, Adaptive) else policy.max_num_batched_tokens
         outgrown = (
             isinstance(policy, Whole) and len(prompts) == 1 and standing.generated[prompts[0]] > 0
         )
-        assert outgrown or policy.max_num_batched_tokens >= tokens
+        assert outgrown or budget >= tokens
         standing.settle(step)
 
 
@@ -157,7 +159,7 @@ def test_no_more_requests_run_than_max_num_seqs(kind: str, data: st.DataObject) 
 def test_policies_are_pure(kind: str, data: st.DataObject) -> None:
     """The same view gives the same plan, from the same policy and from one built alike."""
     drawn = data.draw(any_arms(kind))
-    assert isinstance(drawn.policy, Chunked | Whole | Layered)
+    assert isinstance(drawn.policy, Chunked | Whole | Layered | Adaptive)
     twin = replace(drawn.policy)
     for step in drawn.serve():
         assert step.plan == drawn.policy.plan(step.view)

@@ -1,7 +1,7 @@
 """What schedules read of the experts, with routing drawn from a seed: the idea in numbers."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import given, settings
@@ -130,7 +130,7 @@ def roomy(policy: Policy, served: Sequence[Request], *, num_layers: int) -> Draw
 def small_arms(draw: st.DrawFn) -> Drawn:
     """Draw an arm of any kind, on 4 to 6 layers."""
     kind = draw(st.sampled_from(KINDS))
-    return replace(draw(any_arms(kind)), num_layers=draw(st.integers(4, 6)))
+    return draw(any_arms(kind, layers=st.integers(4, 6)))
 
 
 @SOME_EXAMPLES

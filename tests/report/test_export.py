@@ -17,6 +17,15 @@ def test_figures_for_github_action_benchmark() -> None:
     assert {name.split(" ", 1)[1] for name in entries} <= set(COMPARED)
 
 
+def test_figures_of_which_more_is_better_are_left_out() -> None:
+    """The format knows smaller ones alone."""
+    first, second = RECORD.arms
+    rate = second.metrics["ttft_ms_mean"].model_copy(update={"unit": "1/s"})
+    later = second.model_copy(update={"metrics": {**second.metrics, "goodput": rate}})
+    entries = json.loads(github_benchmark(example_record(arms=(first, later))))
+    assert "layered goodput" not in {one["name"] for one in entries}
+
+
 def test_latencies_in_the_words_of_vllm() -> None:
     """A line a schedule: TBT is its ITL, and what there are too few samples for is left out."""
     first, second = map(json.loads, vllm_results(RECORD).splitlines())

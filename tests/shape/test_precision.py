@@ -73,6 +73,6 @@ def test_shared_experts_are_held_as_routed_ones() -> None:
 
 def test_bytes_are_whole() -> None:
     """A matrix that is no whole number of bytes takes one more."""
-    held = Precision(name="odd", value_bytes=2, expert_matrix_bytes=1 / 7)
+    held = Precision(name="odd", value_bytes=2, expert_matrix_bytes=1 / 7, computed_in="bfloat16")
     shape = shape_of("builtin-moe")
     assert 98_304 // 7 + 1 == expert_bytes(shape, held)

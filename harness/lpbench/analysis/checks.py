@@ -81,14 +81,16 @@ def bandwidth_cautions(
     """Return whether an arm's counted bytes and its times contradict each other.
 
     Where all experts fit into `CACHE_FACTOR` times the last-level cache, it may have served them:
-    `fits_in_cache` warns of that, and nothing is impossible.
+    `fits_in_cache` warns of that, and nothing is impossible; nor where the cache is not known.
 
     Args:
         impossible: how many of its iterations and windows were impossible.
         expert_bytes: bytes of all experts of the model.
         device: what it ran on; None where it is not known.
     """
-    if device is None or not impossible or expert_bytes <= CACHE_FACTOR * device.cache_bytes:
+    if device is None or not impossible or device.cache_bytes is None:
+        return []
+    if expert_bytes <= CACHE_FACTOR * device.cache_bytes:
         return []
     return [
         Caution(

@@ -16,7 +16,8 @@ from lpbench.record.schema import Record
 from lpbench.registry import LONGEST_SHOWN
 
 FREE = frozenset({"schedules", "device"})
-"""Keys of the spec that do not decide what one arm counts."""
+"""Keys of the spec that do not decide what one arm counts; where it ran, not on what it is a model
+of."""
 
 ON_CPU, ON_GPU = ("device", "cpu"), ("device", "device_name", "driver")
 """The machine, by where the work ran: what must be known of it, and agree, for what is measured."""
@@ -25,6 +26,25 @@ SHARED = "schedules"
 """What must agree for it besides: arms of one process warm each other's caches and its die."""
 
 CONDITIONS = (*ON_CPU, *ON_GPU, SHARED)
+
+
+def is_modelled(record: Record) -> bool:
+    """Return whether nothing ran: every figure follows from the spec, on any machine."""
+    return record.spec.get("executor") == "roofline"
+
+
+def follows_the_clock(record: Record) -> bool:
+    """Return whether the plans of a run depend on how fast it was: requests came in seconds."""
+    return record.command == "latency" and not is_modelled(record)
+
+
+def inexact(record: Record) -> str:
+    """Return why counts differ from run to run of an experiment; empty where they do not."""
+    if follows_the_clock(record):
+        return "requests arrived in seconds, so that the plans followed the machine's speed"
+    if record.spec.get("routing") == "model":
+        return "routing=model follows float rounding"
+    return ""
 
 
 def refuse_incomparable(
@@ -39,7 +59,8 @@ def refuse_incomparable(
         if record.status != "complete":
             msg = f"{name} is of a run that failed ({record.failure}); it cannot be compared"
             raise InputError(msg)
-    keys = sorted(({*baseline.spec} | {*candidate.spec}) - FREE - {*allowed})
+    free = FREE - {"device"} if is_modelled(baseline) or is_modelled(candidate) else FREE
+    keys = sorted(({*baseline.spec} | {*candidate.spec}) - free - {*allowed})
     differ = list(_differences(baseline.spec, candidate.spec, keys))
     if differ:
         names = " ".join(f"--allow {key}" for key, _, _ in differ)
@@ -51,6 +72,8 @@ def differing_conditions(
     baseline: Record, candidate: Record, *, allowed: Collection[str] = ()
 ) -> tuple[str, ...]:
     """Return the keys that differ and that, for measured figures, may not."""
+    if is_modelled(baseline) and is_modelled(candidate):
+        return ()
     before, after = ({**one.environment, **one.spec} for one in (baseline, candidate))
     on_cpu = before.get("device") == after.get("device") == "cpu"
     keys = (*(ON_CPU if on_cpu else ON_GPU), SHARED)

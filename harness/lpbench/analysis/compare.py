@@ -4,19 +4,21 @@ Owns: which metrics are compared and when a ratio cannot be had.
 Must not know: intervals and verdicts over several runs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from lpbench.analysis.metrics import METRICS
+from lpbench.analysis.metrics import METRICS, Metric
 from lpbench.record.schema import Arm, Comparison
 
 
-def compare_arms(arms: Sequence[Arm]) -> tuple[Comparison, ...]:
-    """Return every compared metric of every later arm over the first arm's."""
+def compare_arms(
+    arms: Sequence[Arm], among: Mapping[str, Metric] = METRICS
+) -> tuple[Comparison, ...]:
+    """Return every compared metric among these, of every later arm, over the first arm's."""
     return tuple(
         _compare(name, arms[0], arm)
         for arm in arms[1:]
-        for name, metric in METRICS.items()
-        if metric.compared and name in arms[0].metrics and name in arm.metrics
+        for name, metric in among.items()
+        if metric.better is not None and name in arms[0].metrics and name in arm.metrics
     )
 
 

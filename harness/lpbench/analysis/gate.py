@@ -1,5 +1,7 @@
 """The gate: deterministic figures equal the baseline's, measured DRAM bytes are near them.
 
+Where nothing ran every figure is deterministic, but for the last digits of what is modelled.
+
 Owns: which records may be compared, and the differences found.
 Must not know: statistics, exit codes.
 """
@@ -7,8 +9,14 @@ Must not know: statistics, exit codes.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lpbench.analysis.comparable import differing_conditions
-from lpbench.analysis.metrics import METRICS
+from lpbench.analysis.comparable import (
+    differing_conditions,
+    follows_the_clock,
+    inexact,
+    is_modelled,
+)
+from lpbench.analysis.metrics import ALL_METRICS
+from lpbench.analysis.verdict import ROUNDING
 from lpbench.errors import InputError
 from lpbench.record.schema import Arm, Record
 
@@ -17,6 +25,12 @@ DRAM = ("dram_bytes_read", "dram_bytes_written", "dram_bytes_gpm", "expert_bytes
 
 DRAM_TOLERANCE = 0.02
 """... within this share of the baseline's, either way (MEASURING.md 4.3)."""
+
+_WAY_OUT = {
+    False: "calibrated or uniform",
+    True: "--executor roofline, or folders of 6 runs or more on either side",
+}
+"""What to do about counts that differ from run to run: by whether the clock is why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +42,8 @@ class Figure:
         metric: its name.
         baseline: the baseline's value; None where it has none.
         candidate: the record's.
-        tolerance: share by which they may differ; 0 for a count.
+        tolerance: share by which they may differ; 0 for a count, and next to nothing for what is
+            modelled.
     """
 
     arm: str
@@ -36,6 +51,11 @@ class Figure:
     baseline: float | None
     candidate: float | None
     tolerance: float = 0
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is the same on every machine."""
+        return self.tolerance <= ROUNDING
 
     @property
     def is_equal(self) -> bool:
@@ -95,7 +115,7 @@ def gate(baseline: Record, candidate: Record) -> Gate:
     skipped: list[tuple[str, str, str]] = []
     differ = differing_conditions(baseline, candidate)
     for arm, other in zip(baseline.arms, candidate.arms, strict=True):
-        figures += _exact(arm, other)
+        figures += _exact(arm, other, modelled=is_modelled(baseline))
         if differ:
             why = f"differs: {', '.join(differ)}"
             skipped += [(arm.label, name, why) for name in DRAM if _is_valid(arm, name)]
@@ -114,11 +134,11 @@ def check_exact(record: Record, *, name: str) -> None:
     """Hold a record to having figures that an exact gate can compare.
 
     Raises:
-        InputError: its run failed, or its routing follows float rounding.
+        InputError: its run failed, or its counts differ from run to run.
     """
     _check_complete(record, name=name)
-    if record.spec.get("routing") == "model":
-        msg = "routing=model follows float rounding; an exact gate needs calibrated or uniform"
+    if why := inexact(record):
+        msg = f"{why}; an exact gate needs {_WAY_OUT[follows_the_clock(record)]}"
         raise InputError(msg)
 
 
@@ -128,11 +148,11 @@ def _check_complete(record: Record, *, name: str) -> None:
         raise InputError(msg)
 
 
-def _exact(baseline: Arm, candidate: Arm) -> Iterator[Figure]:
+def _exact(baseline: Arm, candidate: Arm, *, modelled: bool) -> Iterator[Figure]:
     there = baseline.metrics.keys() | candidate.metrics.keys()
-    for name, metric in METRICS.items():
-        if metric.exact and name in there:
-            yield _figure(name, baseline, candidate, tolerance=0)
+    for name, metric in ALL_METRICS.items():
+        if name in there and (metric.exact or modelled):
+            yield _figure(name, baseline, candidate, tolerance=ROUNDING if modelled else 0)
 
 
 def _near(baseline: Arm, candidate: Arm) -> Iterator[Figure]:

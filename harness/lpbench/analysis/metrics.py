@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, median
+from typing import Final, Literal
 
 from lpbench.units import BYTES, COUNT, JOULES, MILLISECONDS, PER_SECOND, RATIO, WATTS
 
@@ -22,6 +23,12 @@ P90_SAMPLES = 64
 STATISTICS = ("mean", "median", "p90", "p99", "max")
 """What is said of samples."""
 
+AT_SLO = "request_rate_at_slo"
+"""What `lpbench latency --find-rate` is for."""
+
+LESS: Final = "less"
+MORE: Final = "more"
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -31,37 +38,38 @@ class Metric:
         unit: unit of the value.
         meaning: the formula in words.
         exact: the same on every machine, for routing that is drawn and not computed.
-        compared: shown as a ratio between arms; less is better.
+        better: which of two values is, less or more; None where neither is, and arms are not
+            compared by it.
     """
 
     unit: str
     meaning: str
     exact: bool = False
-    compared: bool = False
+    better: Literal["less", "more"] | None = None
 
 
 METRICS: Mapping[str, Metric] = {
-    "iterations": Metric(COUNT, "passes of the model", exact=True, compared=True),
+    "iterations": Metric(COUNT, "passes of the model", exact=True, better=LESS),
     "prefill_rows": Metric(
-        COUNT, "prompt tokens computed, again after a preemption", exact=True, compared=True
+        COUNT, "prompt tokens computed, again after a preemption", exact=True, better=LESS
     ),
     "decode_rows": Metric(COUNT, "decode tokens fed", exact=True),
     "preemptions": Metric(COUNT, "requests that lost their KV pages", exact=True),
     "expert_bytes": Metric(
-        BYTES, "w x sum over iterations and layers of |D|", exact=True, compared=True
+        BYTES, "w x sum over iterations and layers of |D|", exact=True, better=LESS
     ),
     "expert_bytes_prefill_marginal": Metric(
-        BYTES, "w x sum of |P minus E_d|: what prefill added", exact=True, compared=True
+        BYTES, "w x sum of |P minus E_d|: what prefill added", exact=True, better=LESS
     ),
     "expert_bytes_prefill_iterations": Metric(
-        BYTES, "expert_bytes of the iterations that carry a prefill row", exact=True, compared=True
+        BYTES, "expert_bytes of the iterations that carry a prefill row", exact=True, better=LESS
     ),
-    "distinct_expert_loads": Metric(COUNT, "sum of |D|", exact=True, compared=True),
+    "distinct_expert_loads": Metric(COUNT, "sum of |D|", exact=True, better=LESS),
     "reload_factor": Metric(
         RATIO,
         "experts touched by each request's prefill rows, over their union per request; 1 is ideal",
         exact=True,
-        compared=True,
+        better=LESS,
     ),
     "expert_coverage": Metric(RATIO, "sum of |D| over E x passes through a layer", exact=True),
     "expert_coverage_prefill_iterations": Metric(
@@ -77,7 +85,9 @@ METRICS: Mapping[str, Metric] = {
     ),
     **{
         f"{name}_ms_{statistic}": Metric(
-            MILLISECONDS, f"{meaning}: {statistic}", compared=statistic in ("mean", "p99", "max")
+            MILLISECONDS,
+            f"{meaning}: {statistic}",
+            better=LESS if statistic in ("mean", "p99", "max") else None,
         )
         for name, meaning in (
             ("ttft", "first token - arrival, queueing included"),
@@ -90,33 +100,33 @@ METRICS: Mapping[str, Metric] = {
     },
     "device_ms": Metric(MILLISECONDS, "time of all passes on the device's own clock"),
     "dram_bytes_read": Metric(
-        BYTES, "all that one run of the workload reads from the device's DRAM", compared=True
+        BYTES, "all that one run of the workload reads from the device's DRAM", better=LESS
     ),
-    "dram_bytes_written": Metric(BYTES, "all that one run writes to it", compared=True),
+    "dram_bytes_written": Metric(BYTES, "all that one run writes to it", better=LESS),
     "dram_bytes_gpm": Metric(
-        BYTES, "both together, by GPM: share of the peak bandwidth x time", compared=True
+        BYTES, "both together, by GPM: share of the peak bandwidth x time", better=LESS
     ),
     "expert_bytes_measured": Metric(
         BYTES,
         "expert_bytes of the control with pinned experts + DRAM bytes read - the control's; by GPM "
         "read and written",
-        compared=True,
+        better=LESS,
     ),
     "expert_kernel_bytes_read": Metric(
         BYTES,
         "what the experts' kernels read from DRAM in one run, one kernel at a time under ncu: "
         "weights, and rows where no cache has them",
-        compared=True,
+        better=LESS,
     ),
 }
 """The metrics of the counting and the counter pass, by name."""
 
 ENERGY_METRICS: Mapping[str, Metric] = {
     "joules_per_total_token": Metric(
-        JOULES, "joules over prompt and output tokens: the paper's energy per token", compared=True
+        JOULES, "joules over prompt and output tokens: the paper's energy per token", better=LESS
     ),
-    "joules_per_output_token": Metric(JOULES, "joules over output tokens", compared=True),
-    "joules_per_request": Metric(JOULES, "joules over requests", compared=True),
+    "joules_per_output_token": Metric(JOULES, "joules over output tokens", better=LESS),
+    "joules_per_request": Metric(JOULES, "joules over requests", better=LESS),
     "total_gpu_energy_j": Metric(JOULES, "joules of the GPU in one window, idle power included"),
     "total_cpu_package_energy_j": Metric(
         JOULES, "joules of the CPU packages in one window, idle power included"
@@ -129,20 +139,30 @@ ENERGY_METRICS: Mapping[str, Metric] = {
 
 LOAD_METRICS: Mapping[str, Metric] = {
     "slo_attainment": Metric(
-        RATIO, "requests whose ttft and every tbt gap meet their SLO, over requests"
+        RATIO, "requests whose ttft and every tbt gap meet their SLO, over requests", better=MORE
     ),
-    "goodput": Metric(PER_SECOND, "requests that meet their SLO, per second"),
-    "request_throughput": Metric(PER_SECOND, "requests per second, first arrival to last token"),
-    "output_token_throughput": Metric(PER_SECOND, "output tokens per second"),
-    "total_token_throughput": Metric(PER_SECOND, "prompt and output tokens per second"),
+    "goodput": Metric(PER_SECOND, "requests that meet their SLO, per second", better=MORE),
+    "request_throughput": Metric(
+        PER_SECOND, "requests per second, first arrival to last token", better=MORE
+    ),
+    "output_token_throughput": Metric(PER_SECOND, "output tokens per second", better=MORE),
+    "total_token_throughput": Metric(
+        PER_SECOND, "prompt and output tokens per second", better=MORE
+    ),
+    AT_SLO: Metric(
+        PER_SECOND, "highest rate at which 90 % of the requests meet their SLO", better=MORE
+    ),
     "decodes_in_flight_mean": Metric(COUNT, "decodes of an iteration, over all iterations"),
 }
 """The metrics of requests that arrive over time, by name, beside those of `METRICS`."""
 
+ALL_METRICS: Mapping[str, Metric] = {**METRICS, **ENERGY_METRICS, **LOAD_METRICS}
+"""The metrics of any pass, by name."""
+
 COMPARED: Mapping[str, Metric] = {
-    name: metric for name, metric in {**METRICS, **ENERGY_METRICS}.items() if metric.compared
+    name: metric for name, metric in ALL_METRICS.items() if metric.better is not None
 }
-"""The metrics of any pass of which less is better."""
+"""Those of which less is better, or more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,17 +1,19 @@
-"""Regressions of times and joules: over processes, over all gated metrics at once.
+"""Regressions of times, rates and joules: over processes, over all gated metrics at once.
 
 Owns: which metrics are gated, and when one is red.
 Must not know: exact figures, files, exit codes.
 
 Each of n intervals is held to 1 - 5 %/n (Bonferroni), so that all of them together miss with 5 % at
-most, whatever the metrics have in common. Red is an interval that lies wholly above 1 + delta; and
-a red that a second set of runs does not show is no regression but bad luck.
+most, whatever the metrics have in common. Red is an interval that lies wholly above 1 + delta, or
+below its inverse where more is better; and a red that a second set of runs does not show is no
+regression but bad luck.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lpbench.analysis.comparable import differing_conditions, refuse_incomparable, refuse_mixed
+from lpbench.analysis.metrics import COMPARED, MORE
 from lpbench.analysis.pairs import in_turn
 from lpbench.analysis.stats import CONFIDENCE, FEWEST, ProcessEffect, effect_between
 from lpbench.analysis.verdict import DELTA
@@ -26,6 +28,8 @@ GATED = (
     "e2e_ms_mean",
     "joules_per_total_token",
     "joules_per_output_token",
+    "output_token_throughput",
+    "goodput",
 )
 
 
@@ -95,7 +99,8 @@ def regressions(
     for (label, name), (before, after) in figures.items():
         effect = effect_between(before, after, is_paired=turns is not None, confidence=confidence)
         assert effect is not None, "there are enough runs"
-        red = effect.low > 1 + delta
+        more = COMPARED[name].better == MORE
+        red = effect.high * (1 + delta) < 1 if more else effect.low > 1 + delta
         found.append(Change(arm=label, metric=name, effect=effect, is_red=red))
     return Regressions(changes=tuple(found), void=void, in_turn=turns is not None)
 
@@ -147,7 +152,7 @@ def _values(
         if reading.reasons:
             return [], ", ".join(reading.reasons)
         if not SMALLEST < reading.value < LARGEST:
-            return [], "out_of_range"
+            return [], "out_of_range" if reading.value else "zero"
         if source is not None and reading.instrument != source:
             return [], "differs: source"
         found.append(float(reading.value))

@@ -17,6 +17,13 @@ from lpbench.record.schema import Record
 PROCESSES, IN_TURN = "processes", "in_turn"
 """Reasons: by two sets of runs, each taken at a stretch, or by pairs of them."""
 
+EXACT, MODELLED = "exact", "modelled"
+"""Reasons: counts, and figures of which every run has the same, but for the last digits."""
+
+ROUNDING = 1e-9
+"""Share by which a modelled figure may differ from machine to machine: their libraries round
+exponentials and sums otherwise."""
+
 Status = Literal["better", "worse", "same", "undecided", "incomparable"]
 
 DELTA = 0.01
@@ -114,9 +121,9 @@ def judge(low: float, high: float, *, delta: float) -> Status:
     return "better" if last < -margin else "undecided"
 
 
-def judge_exact(before: float, after: float) -> Status:
+def judge_exact(before: float, after: float, *, rounding: float = 0) -> Status:
     """Return the verdict on figures without noise, where less is better."""
-    if before == after:
+    if math.isclose(before, after, rel_tol=rounding):
         return "same"
     return "better" if after < before else "worse"
 

@@ -4,22 +4,34 @@ Owns: which readings are put side by side, and by which rule each is judged.
 Must not know: files, how a verdict is shown.
 
 Counted figures have no noise: they are compared exactly, where the routing was drawn or the arms
-are of one run. Measured ones are judged over processes, six at least; arms that took turns in one
-process, as in an energy campaign, also inside it, held to the A/A arm, and the verdict says so.
+are of one run; nor have modelled ones. Measured ones are judged over processes, six at least; arms
+that took turns in one process, as in an energy campaign, also inside it, held to the A/A arm, and
+the verdict says so.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
-from lpbench.analysis.comparable import differing_conditions, refuse_incomparable, refuse_mixed
-from lpbench.analysis.metrics import COMPARED
+from lpbench.analysis.comparable import (
+    differing_conditions,
+    follows_the_clock,
+    is_modelled,
+    refuse_incomparable,
+    refuse_mixed,
+)
+from lpbench.analysis.metrics import AT_SLO, COMPARED, MORE
 from lpbench.analysis.pairs import in_turn
 from lpbench.analysis.stats import effect_between, sign_flip_p
 from lpbench.analysis.turns import judge_turns
 from lpbench.analysis.verdict import (
     DELTA,
+    EXACT,
     IN_TURN,
+    MODELLED,
+    ROUNDING,
+    Status,
     Verdict,
     has_zero,
     judge,
@@ -35,6 +47,9 @@ SMALLEST, LARGEST = 1e-100, 1e100
 
 ALL = "all"
 """The metric of a verdict on a whole arm."""
+
+TURNED: Mapping[Status, Status] = {"better": "worse", "worse": "better"}
+"""What a verdict is where more is better."""
 
 
 def compare_runs(
@@ -65,7 +80,6 @@ def compare_runs(
     pairs = in_turn(baseline, candidate)
     baseline, candidate = pairs or (baseline, candidate)
     conditions = differing_conditions(first, second, allowed=allowed)
-    is_drawn = first.spec.get("routing") == second.spec.get("routing") != "model"
     found: list[Verdict] = []
     for arm in first.own_arms:
         sides = [[run.arm(arm.label) for run in runs] for runs in (baseline, candidate)]
@@ -79,11 +93,11 @@ def compare_runs(
                 before,
                 after,
                 delta=delta,
+                of=(first, second),
                 conditions=conditions,
-                is_drawn=is_drawn,
                 is_paired=pairs is not None,
             )
-            for name in COMPARED
+            for name in _compared(first)
             if name in before[0].metrics or name in after[0].metrics
         ]
     labels = {arm.label for arm in first.own_arms}
@@ -92,7 +106,7 @@ def compare_runs(
         for arm in second.own_arms
         if arm.label not in labels
     ]
-    return tuple(found)
+    return tuple(map(_meant, found))
 
 
 def compare_arms_of(runs: Sequence[Record], *, delta: float = DELTA) -> tuple[Verdict, ...]:
@@ -113,11 +127,23 @@ def compare_arms_of(runs: Sequence[Record], *, delta: float = DELTA) -> tuple[Ve
         raise InputError(f"the record has no two arms to compare: {labels}")
     first, *others = arms
     return tuple(
-        _inside(name, runs, first.label, arm.label, delta=delta)
+        _meant(_inside(name, runs, first.label, arm.label, delta=delta))
         for arm in others
-        for name in COMPARED
+        for name in _compared(runs[0])
         if name in first.metrics or name in arm.metrics
     )
+
+
+def _compared(record: Record) -> Collection[str]:
+    """Return the metrics of a comparison: the rate alone where every arm ran at its own."""
+    return (AT_SLO,) if record.spec.get("find_rate") else COMPARED
+
+
+def _meant(found: Verdict) -> Verdict:
+    """Return a verdict that took less to be better, turned round where more is."""
+    if found.metric not in COMPARED or COMPARED[found.metric].better != MORE:
+        return found
+    return replace(found, status=TURNED.get(found.status, found.status))
 
 
 def _between(
@@ -126,20 +152,17 @@ def _between(
     after: Sequence[Arm],
     *,
     delta: float,
+    of: tuple[Record, Record],
     conditions: Sequence[str],
-    is_drawn: bool,
     is_paired: bool,
 ) -> Verdict:
-    """Return the verdict on one metric of two sets of runs of one arm."""
+    """Return the verdict on one metric of two sets of runs of one arm, `of` two experiments."""
     known, values, against = _side_by_side(name, before, after)
-    is_exact = COMPARED[name].exact
-    if conditions and not (is_exact or against):
+    if conditions and not (_is_counted(name, *of) or against):
         against = f"differs: {', '.join(conditions)}"
     if against:
         return Verdict(**known, status="incomparable", reason=against)
-    if is_exact:
-        return _counted(known, values, exactly=is_drawn, delta=delta)
-    if simple := judge_plain(known, values):
+    if simple := _noiseless(known, values, *of, delta=delta) or judge_plain(known, values):
         return simple
     effect = effect_between(*values, is_paired=is_paired)
     if effect is None:
@@ -163,11 +186,40 @@ def _inside(
     known, values, against = _side_by_side(name, before, after)
     if against:
         return Verdict(**known, status="incomparable", reason=against)
-    if COMPARED[name].exact:
-        is_drawn = runs[0].spec.get("routing") != "model"
-        all_agree = all(len({*side}) == 1 for side in values)
-        return _counted(known, values, exactly=is_drawn or all_agree, delta=delta)
-    return judge_turns(known, values, runs, delta=delta)
+    alike = all(len({*side}) == 1 for side in values)
+    found = _noiseless(known, values, runs[0], delta=delta, alike=alike)
+    return found or judge_turns(known, values, runs, delta=delta)
+
+
+def _noiseless(
+    known: dict[str, Any],
+    values: Sequence[Sequence[float]],
+    *of: Record,
+    delta: float,
+    alike: bool = False,
+) -> Verdict | None:
+    """Return the verdict on a figure that is counted or modelled; None for one that is measured.
+
+    Args:
+        known: what it holds in any case.
+        values: of both sides.
+        of: a run of every experiment they are of.
+        delta: what is the same.
+        alike: whether the runs of one experiment had the same counts, whatever their routing.
+    """
+    if all(map(is_modelled, of)):
+        return _exact(known, values, reason=MODELLED)
+    if not _is_counted(known["metric"], *of):
+        return None
+    routings = {str(one.spec.get("routing")) for one in of}
+    if alike or (len(routings) == 1 and "model" not in routings):
+        return _exact(known, values)
+    return _counted(known, values, delta=delta)
+
+
+def _is_counted(name: str, *records: Record) -> bool:
+    """Return whether a metric follows from the work alone, however fast it was done."""
+    return COMPARED[name].exact and not any(map(follows_the_clock, records))
 
 
 def _side_by_side(
@@ -195,15 +247,19 @@ def _side_by_side(
     return known, values, ""
 
 
-def _counted(
-    known: dict[str, Any], values: Sequence[Sequence[float]], *, exactly: bool, delta: float
+def _exact(
+    known: dict[str, Any], values: Sequence[Sequence[float]], *, reason: str = EXACT
 ) -> Verdict:
-    """Return the verdict on counts: exact, or within `delta` where they follow rounding."""
-    if exactly:
-        if any(len({*side}) > 1 for side in values):
-            return Verdict(**known, status="undecided", reason="not_deterministic")
-        status = judge_exact(values[0][0], values[1][0])
-        return Verdict(**known, status=status, reason="exact")
+    """Return the verdict on figures that every run of an experiment has alike."""
+    if any(len({*side}) > 1 for side in values):
+        return Verdict(**known, status="undecided", reason="not_deterministic")
+    rounding = ROUNDING if reason == MODELLED else 0
+    status = judge_exact(values[0][0], values[1][0], rounding=rounding)
+    return Verdict(**known, status=status, reason=reason)
+
+
+def _counted(known: dict[str, Any], values: Sequence[Sequence[float]], *, delta: float) -> Verdict:
+    """Return the verdict on counts that follow rounding: within `delta`."""
     if has_zero(values):
         return Verdict(**known, status="undecided", reason="zero")
     status = judge(known["ratio"], known["ratio"], delta=delta)
@@ -221,7 +277,10 @@ def _against(*sides: Sequence[Reading | None]) -> str:
         return ", ".join(codes)
     if len({one.unit for one in present}) > 1:
         return "differs: unit"
-    return "differs: source" if len({one.instrument for one in present}) > 1 else ""
+    # Where all are modelled the source names the device, which the spec has been held to.
+    instruments = {one.instrument for one in present}
+    is_modelled_only = {one.method for one in present} == {"modelled"}
+    return "differs: source" if len(instruments) > 1 and not is_modelled_only else ""
 
 
 def _whole(baseline: str, candidate: str, reason: str) -> Verdict:

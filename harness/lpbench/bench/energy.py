@@ -31,6 +31,7 @@ from lpbench.bench.joules import (
     joules_of,
     processes_of,
 )
+from lpbench.bench.latency import run_modelled
 from lpbench.bench.listener import Listener
 from lpbench.bench.loop import run_arm
 from lpbench.bench.series import keep_series
@@ -80,6 +81,8 @@ def run_energy(
         UnavailableError: no joule meter, or no such device.
         RunError: a schedule broke a rule, or the disk is full.
     """
+    if spec.executor == "roofline":
+        return run_modelled("energy", spec, open_store, listener)
     experiment = resolve(spec)
     campaign.refuse(len(experiment.arms) + 1)
     engine = Engine(spec, experiment)

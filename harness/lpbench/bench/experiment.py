@@ -9,10 +9,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
+from lpbench.bench.burst import burst_workload
 from lpbench.bench.loop import Limits
+from lpbench.bench.prediction import predicting, predictor_of
 from lpbench.bench.prompts import Prompts, resolve_prompts
 from lpbench.bench.spec import (
     DEFAULT_COEFFICIENTS,
@@ -35,7 +38,13 @@ from lpbench.workload.arrivals import with_arrivals
 from lpbench.workload.catalogue import find_workload
 from lpbench.workload.workload import MOST_REQUESTS, Workload, from_requests, uniform
 
+if TYPE_CHECKING:
+    from lpbench.workload.recorded import RoutingTrace
+
 ROUTINGS = ("model", "calibrated", "uniform")
+RECORDED = "recorded"
+"""What routes where a file of a run's routing is named."""
+
 LOAD_FORMATS = ("auto", "dummy")
 EXECUTORS = ("torch", "roofline")
 MAX_SEED = 2**64 - 1
@@ -67,7 +76,8 @@ class Experiment:
     Attributes:
         shape: the model's geometry.
         folder: the checkpoint to load; None for drawn weights.
-        routing: model, calibrated or uniform.
+        routing: model, calibrated, uniform or recorded.
+        trace: the routing that was recorded; None where none was.
         prompts: the workload in lengths and token ids.
         arms: the schedules, baseline first.
         max_num_seqs: admitted and unfinished requests at most.
@@ -85,6 +95,7 @@ class Experiment:
     num_kv_pages: int | None
     seed: int
     identity: Mapping[str, JsonValue]
+    trace: "RoutingTrace | None" = None
 
     def needs(self, num_kv_pages: int | None, *, whole_slabs: bool = False) -> Needs:
         """Return what the run asks of the memory.
@@ -133,31 +144,37 @@ def resolve(spec: RunSpec) -> Experiment:
     shape, folder = find_shape(spec.model)
     if spec.load_format == "dummy" or is_modelled:
         folder = None
-    if is_modelled and spec.routing == "model":
-        raise InputError(
-            "--routing model needs forward passes; with --executor roofline accepted: calibrated, "
-            "uniform"
-        )
-    routing = spec.routing or ("calibrated" if folder is None else "model")
-    workload = _offered(_workload(spec), spec)
+    trace = _trace(spec)
+    chosen = spec.routing if trace is None else RECORDED
+    routing = chosen or ("calibrated" if folder is None else "model")
+    workload = _offered(_workload(spec, shape), spec)
     prompts = resolve_prompts(
         workload,
         shape,
         folder=folder,
         seed=spec.seed,
-        by_seconds=spec.load is not None,
+        by_seconds=_by_seconds(workload, spec),
         has_ids=not is_modelled,
     )
+    if trace is not None:
+        trace.refuse(
+            prompts.requests,
+            num_layers=shape.num_layers,
+            num_experts=shape.num_experts,
+            top_k=shape.top_k,
+        )
     if spec.num_kv_pages is not None:
         refuse_too_large(prompts.requests, num_kv_pages=spec.num_kv_pages)
     for arm in arms:
         arm.policy.refuse(prompts.requests, max_num_seqs=spec.max_num_seqs)
+    policies = [arm.policy for arm in arms]
+    predictor, predicted_by = predictor_of(policies, spec, shape, routing=routing)
     return Experiment(
         shape=shape,
         folder=folder,
         routing=routing,
         prompts=prompts,
-        arms=arms,
+        arms=tuple(replace(arm, policy=predicting(arm.policy, predictor)) for arm in arms),
         max_num_seqs=spec.max_num_seqs,
         num_kv_pages=spec.num_kv_pages,
         seed=spec.seed,
@@ -168,13 +185,41 @@ def resolve(spec: RunSpec) -> Experiment:
             "num_prompts": len(prompts.requests),
             "workload_hash": prompts.digest,
             "prompt_source": prompts.source,
+            **({} if trace is None else {"routing_hash": trace.digest}),
+            **predicted_by,
         },
+        trace=trace,
     )
+
+
+def _trace(spec: RunSpec) -> "RoutingTrace | None":
+    """Return the routing of the file that is named, if one is.
+
+    Raises:
+        InputError: it is no such file, or the routing is the other executor's.
+    """
+    is_modelled = spec.executor == "roofline"
+    if is_modelled and spec.routing == "model":
+        raise InputError(
+            "--routing model needs forward passes; with --executor roofline accepted: calibrated, "
+            "uniform, a file of --record-routing"
+        )
+    if not _is_file(spec.routing):
+        return None
+    if not is_modelled:
+        raise InputError("--routing FILE.npz, a run's that was recorded, needs --executor roofline")
+    from lpbench.workload.recorded import read_trace
+
+    return read_trace(Path(str(spec.routing)))
+
+
+def _is_file(routing: str | None) -> bool:
+    return routing is not None and routing.endswith(".npz")
 
 
 def _check_options(spec: RunSpec) -> None:
     for name, value, known in (
-        ("routing", spec.routing, ROUTINGS),
+        ("routing", None if _is_file(spec.routing) else spec.routing, ROUTINGS),
         ("load format", spec.load_format, LOAD_FORMATS),
         ("executor", spec.executor, EXECUTORS),
         ("dtype", spec.dtype, tuple(PRECISIONS if spec.executor == "roofline" else DTYPE_BYTES)),
@@ -204,13 +249,15 @@ def _check_options(spec: RunSpec) -> None:
 
 
 def _check_executor(spec: RunSpec) -> None:
-    """Refuse an executor for what it does not do, and options of the other one."""
+    """Refuse options of the roofline where it is not asked for."""
     if spec.executor == "roofline":
-        if spec.load is None:
-            raise InputError("--executor roofline runs nothing: it serves lpbench latency alone")
         return
-    if spec.tensor_parallel_size != 1 or spec.coefficients != DEFAULT_COEFFICIENTS:
-        raise InputError("--tensor-parallel-size and --coefficients go with --executor roofline")
+    is_modelling = spec.tensor_parallel_size != 1 or spec.coefficients != DEFAULT_COEFFICIENTS
+    if is_modelling and spec.predict_by is None:
+        msg = (
+            "--tensor-parallel-size and --coefficients go with --executor roofline or --predict-by"
+        )
+        raise InputError(msg)
 
 
 def _arms(schedules: Sequence[str]) -> tuple[ArmSpec, ...]:
@@ -235,15 +282,30 @@ def fingerprint(folder: Path) -> str:
     return total.hexdigest()
 
 
+def _by_seconds(workload: Workload, spec: RunSpec) -> bool:
+    """Return whether requests arrive in seconds: under a load, and on the roofline where they say.
+
+    Its clock is virtual, so that counts depend on no machine's speed.
+    """
+    if spec.load is not None:
+        return True
+    return spec.executor == "roofline" and any(line.arrival_s for line in workload.lines)
+
+
 def _offered(workload: Workload, spec: RunSpec) -> Workload:
     """Return the workload with the arrivals of the load, cut to its duration.
 
     Raises:
-        InputError: a rate beside arrivals of the workload's own, or nothing left.
+        InputError: a rate beside arrivals of the workload's own, a duration or number out of
+            range, or nothing left.
     """
     load = spec.load
     if load is None:
         return workload
+    if load.num_warmups < 0:
+        raise InputError(f"--num-warmups {load.num_warmups} is out of range; accepted: 0 or more")
+    if load.duration_s is not None and not load.duration_s > 0:
+        raise InputError(f"--duration {load.duration_s} is out of range; accepted: seconds above 0")
     if load.request_rate is not None:
         workload = with_arrivals(
             workload, rate=load.request_rate, burstiness=load.burstiness, seed=spec.seed
@@ -262,7 +324,11 @@ def _offered(workload: Workload, spec: RunSpec) -> Workload:
     return workload
 
 
-def _workload(spec: RunSpec) -> Workload:
+def _workload(spec: RunSpec, shape: ModelShape) -> Workload:
+    if spec.burst is not None:
+        return burst_workload(
+            spec.burst, num_layers=shape.num_layers, num_positions=shape.max_positions
+        )
     lengths = spec.input_len is not None or spec.output_len is not None
     given = [
         option

@@ -15,3 +15,13 @@ class Listener(Protocol):
 
     def advance(self, amount: float) -> None:
         """So much of the current part is done."""
+
+
+class Silent:
+    """Hears it and tells nobody."""
+
+    def stage(self, name: str, total: float) -> None:
+        """A part of the run begins."""
+
+    def advance(self, amount: float) -> None:
+        """So much of it is done."""

@@ -141,4 +141,7 @@ class _Seconds:
 
     def wait(self, arrival: float) -> None:
         """Let time pass until an arrival, rounded up so that it has come."""
-        self._executor.wait_until_ns(self._origin_ns + math.ceil(arrival * NS))
+        passed_ns = math.ceil(arrival * NS)
+        if passed_ns / NS < arrival:  # the product itself was rounded down
+            passed_ns += 1
+        self._executor.wait_until_ns(self._origin_ns + passed_ns)

@@ -4,40 +4,60 @@ Owns: the sums over an arm's costs and their readings.
 Must not know: how a pass is modelled, when requests arrive.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+import math
+from collections import defaultdict
+from collections.abc import Sequence
 
-from lpbench.analysis.metrics import ENERGY_METRICS, METRICS
+from pydantic import JsonValue
+
+from lpbench.analysis.metrics import ALL_METRICS
+from lpbench.bench.loop import Step
 from lpbench.executors.executor import Cost
 from lpbench.executors.roofline.cost import Roofline
-from lpbench.plan.iteration import IterationPlan
+from lpbench.plan.grid import Span
+from lpbench.plan.iteration import IterationPlan, PromptRows, Segment
 from lpbench.plan.request import Request
-from lpbench.record.schema import Reading
+from lpbench.record.schema import Ledger, LedgerTerm, Reading
 from lpbench.shape.model import ModelShape
 from lpbench.workload.coverage import Coverage
-
-_ALL = {**METRICS, **ENERGY_METRICS}
 
 
 class Modelled:
     """Adds up what passes cost, in the metrics of passes that ran."""
 
     def __init__(
-        self, *, shape: ModelShape, roofline: Roofline, coverage: Coverage, source: str
+        self,
+        requests: Sequence[Request],
+        *,
+        shape: ModelShape,
+        roofline: Roofline,
+        coverage: Coverage,
+        source: str,
     ) -> None:
-        """Start with nothing observed; `source` is what the readings are said to be from."""
+        """Start with nothing observed.
+
+        Args:
+            requests: all that are served.
+            shape: the model's.
+            roofline: what the costs are by.
+            coverage: which experts rows touch.
+            source: what the readings are said to be from.
+        """
+        self._requests = tuple(requests)
         self._shape = shape
         self._roofline = roofline
         self._coverage = coverage
         self._source = source
         self._sum: defaultdict[str, float] = defaultdict(float)
-        self._touched: defaultdict[int, float] = defaultdict(float)
-        self._rows: Counter[int] = Counter()
+        self._first = {one.index: one.context_tokens for one in self._requests}
+        self._prefilled: dict[int, int] = {}
 
-    def observe(self, plan: IterationPlan, cost: Cost) -> None:
+    def observe(self, step: Step) -> None:
         """Add one iteration."""
-        total = self._sum
+        plan, cost, total = step.plan, step.execution.modelled, self._sum
+        self._first.update(dict.fromkeys(step.preempted, 0))
         total["seconds"] += cost.seconds
+        total["bytes"] += cost.bytes
         total["joules"] += cost.joules
         total["distinct"] += cost.distinct
         total["marginal"] += cost.distinct_prefill
@@ -51,29 +71,33 @@ class Modelled:
         total[f"layer_passes_{kind}"] += cost.layer_passes
 
     def _reload(self, plan: IterationPlan) -> None:
-        """Count, by request, the experts that its prefill rows touch, and the rows by layer."""
-        dense = self._shape.dense_layers
+        """Count, request by request, the experts that its prefill rows touch."""
         for part in plan.prefill:
-            span, rows = part.tile.layers, len(part.tile.tokens)
-            layers = max(0, span.stop - max(span.start, dense))
-            self._touched[part.request] += layers * self._coverage.distinct(0, (rows,))
-            self._rows[part.request] += layers * rows
+            request, tokens = part.request, part.tile.tokens
+            self._sum["touched"] += self._alone(request, tokens, part.tile.layers)
+            stop = self._first[request] + tokens.stop
+            self._prefilled[request] = max(stop, self._prefilled.get(request, 0))
 
-    def readings(
-        self, *, requests: Iterable[Request], seconds: float, pass_: str
-    ) -> dict[str, Reading]:
+    def _alone(self, request: int, tokens: Span, layers: Span) -> float:
+        """Return the experts that rows of one request's prefill touch, summed over layers."""
+        dense = self._shape.dense_layers
+        rows = Segment(layers, (), (PromptRows(request, tokens),))
+        with_experts = Span(max(layers.start, dense), max(layers.stop, dense))
+        return self._coverage.touched(rows, with_experts, first=self._first, known={})[0]
+
+    def readings(self, *, seconds: float, pass_: str) -> dict[str, Reading]:
         """Return the readings.
 
         Args:
-            requests: all that were served.
             seconds: from the first arrival's clock on to the last token; what no pass took of it
                 is drawn at rest.
             pass_: which pass of the run they are of.
         """
-        requests = tuple(requests)
+        requests = self._requests
         total, experts = self._sum, self._shape.num_experts
         weight = self._roofline.operators.expert_bytes
-        joules = total["joules"] + self._roofline.idle_joules(seconds - total["seconds"])
+        idle = self._roofline.idle_joules
+        joules = total["joules"] + idle(seconds - total["seconds"])
         output = sum(one.output_tokens for one in requests)
         tokens = output + sum(one.prompt_tokens for one in requests)
         values: dict[str, float | None] = {
@@ -95,27 +119,50 @@ class Modelled:
             "joules_per_output_token": joules / output,
             "joules_per_request": joules / len(requests),
             "power_w_mean": _ratio(joules, seconds),
+            "idle_power_w": idle(1.0),
+            "idle_share": _ratio(idle(seconds), joules),
         }
         return {name: self._reading(name, value, pass_) for name, value in values.items()}
 
+    def line(self, cost: Cost) -> dict[str, JsonValue]:
+        """Return what one iteration costs, as its line of iterations.jsonl has it."""
+        return {
+            "expert_bytes": self._roofline.operators.expert_bytes * cost.distinct,
+            "bytes": cost.bytes,
+            "flops": cost.flops,
+            "joules": None if math.isnan(cost.joules) else cost.joules,
+        }
+
+    def ledger(self) -> Ledger:
+        """Return all bytes of all passes: the experts', and whatever else is read."""
+        experts = self._roofline.operators.expert_bytes * self._sum["distinct"]
+        terms = {"experts": experts, "other_reads": self._sum["bytes"] - experts}
+        return Ledger(
+            counted_bytes=None,
+            modelled_bytes=None,
+            modelled=tuple(LedgerTerm(name=name, bytes=value) for name, value in terms.items()),
+        )
+
     def _reload_factor(self) -> float | None:
         """Return experts touched over their union by request; 1 is ideal."""
-        layers = self._shape.moe_layers
+        layers = Span(0, self._shape.num_layers)
         union = sum(
-            layers * self._coverage.distinct(0, (round(rows / layers),))
-            for rows in self._rows.values()
-            if rows
+            self._alone(request, Span(0, stop - self._first[request]), layers)
+            for request, stop in self._prefilled.items()
         )
-        return _ratio(sum(self._touched.values()), union)
+        return _ratio(self._sum["touched"], union)
 
     def _reading(self, name: str, value: float | None, pass_: str) -> Reading:
+        reasons = () if value is not None else ("no_such_rows",)
+        if value is not None and math.isnan(value):
+            value, reasons = None, ("no_design_power",)  # the device's, which joules are shares of
         return Reading(
             value=value,
-            unit=_ALL[name].unit,
+            unit=ALL_METRICS[name].unit,
             method="modelled",
             source=self._source,
-            validity="absent" if value is None else "valid",
-            reasons=("no_such_rows",) if value is None else (),
+            validity="absent" if reasons else "valid",
+            reasons=reasons,
             pass_=pass_,
         )
 

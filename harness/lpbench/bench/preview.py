@@ -6,6 +6,8 @@ Must not know: torch, routers, clocks.
 
 from dataclasses import dataclass
 
+from lpbench.bench.prediction import predicting, predictor_of
+from lpbench.bench.spec import RunSpec
 from lpbench.errors import InputError
 from lpbench.plan.check import check_plan
 from lpbench.plan.grid import Tile
@@ -15,6 +17,9 @@ from lpbench.plan.request import Progress, Request
 from lpbench.plan.schedules import parse_schedule
 from lpbench.shape.model import ModelShape
 from lpbench.shape.traffic import ModelledBytes, modelled_bytes
+
+CONTEXT_TOKENS = 2048
+"""What each decode has in its KV cache: only a schedule that predicts times asks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,7 @@ def preview(
     prompt_tokens: int,
     num_decodes: int,
     bytes_per_value: int,
+    predict_by: str | None = None,
 ) -> tuple[PreviewStep, ...]:
     """Return the iterations from the prompt's first tile to its last.
 
@@ -47,9 +53,10 @@ def preview(
         prompt_tokens: length of the prompt.
         num_decodes: requests that decode all along.
         bytes_per_value: of the weights.
+        predict_by: the device, by name or file, that a schedule predicts which plans by times.
 
     Raises:
-        InputError: a length is out of range or the schedule cannot serve it.
+        InputError: a length is out of range, the schedule cannot serve it, or no such device.
     """
     if num_decodes < 0 or not 1 <= prompt_tokens <= shape.max_positions:
         msg = (
@@ -58,6 +65,9 @@ def preview(
         )
         raise InputError(msg)
     policy = parse_schedule(schedule)
+    spec = RunSpec(executor="roofline", predict_by=predict_by)
+    predictor, _ = predictor_of([policy], spec, shape, routing="uniform")
+    policy = predicting(policy, predictor)
     request = Request(index=num_decodes, prompt_tokens=prompt_tokens, output_tokens=1)
     decoding = [Request(index=at, prompt_tokens=1, output_tokens=1) for at in range(num_decodes)]
     policy.refuse([*decoding, request], max_num_seqs=num_decodes + 1)
@@ -72,6 +82,7 @@ def preview(
             queue=() if progress.is_begun else (progress,),
             free_pages=progress.pages,
             free_seqs=1,
+            decode_tokens=num_decodes * CONTEXT_TOKENS,
         )
         plan = policy.plan(view)
         check_plan(view, plan, policy)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from lpbench.errors import InputError
+from lpbench.errors import InputError, MisfitError
 from lpbench.plan.request import Request
 from lpbench.record.provenance import digest
 from lpbench.shape.model import ModelShape
@@ -30,11 +30,13 @@ class Prompts:
         requests: lengths and arrivals, by iteration or in seconds.
         ids: token ids of each request: context, then prompt; empty where nothing computes them.
         source: where the prompts came from: random ids, token ids, texts.
+        by_seconds: whether arrivals are in seconds; else they are iterations.
     """
 
     requests: tuple[Request, ...]
     ids: Mapping[int, Sequence[int]]
     source: str
+    by_seconds: bool = False
 
     @property
     def digest(self) -> str:
@@ -70,8 +72,9 @@ def resolve_prompts(
         has_ids: whether token ids are wanted.
 
     Raises:
-        InputError: an arrival on the other clock, a request longer than the model's context, an id
-            outside the vocabulary, or a text without a tokenizer.
+        InputError: an arrival on the other clock, an id outside the vocabulary, or a text without
+            a tokenizer.
+        MisfitError: a request longer than the model's context.
     """
     given = _given_ids(workload, folder)
     requests, ids = [], {}
@@ -95,7 +98,7 @@ def resolve_prompts(
                 f"output {request.output_tokens} tokens are more than the "
                 f"{shape.max_positions} positions of model {shape.name!r}"
             )
-            raise InputError(msg)
+            raise MisfitError(msg)
         requests.append(request)
         if not has_ids:
             continue
@@ -103,7 +106,9 @@ def resolve_prompts(
         own = draw_ids(seed=seed, request=index, count=drawn, vocab_size=shape.vocab_size)
         ids[index] = own + list(prompt or ())
         _check_ids(ids[index], shape, where=where)
-    return Prompts(requests=tuple(requests), ids=ids, source=_source(workload))
+    return Prompts(
+        requests=tuple(requests), ids=ids, source=_source(workload), by_seconds=by_seconds
+    )
 
 
 def _check_clock(line: Line, *, where: str, by_seconds: bool) -> None:
@@ -111,7 +116,8 @@ def _check_clock(line: Line, *, where: str, by_seconds: bool) -> None:
     if line.arrival_s and not by_seconds:
         msg = (
             f"{where}: arrival_s={line.arrival_s:g}: counts must not depend on a machine's "
-            "speed, use arrival_iteration here; arrivals in seconds belong to lpbench latency"
+            "speed, use arrival_iteration here; arrivals in seconds belong to lpbench latency, or "
+            "to --executor roofline, whose clock is virtual"
         )
         raise InputError(msg)
     if line.arrival_iteration and by_seconds:

@@ -8,13 +8,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import JsonValue
 
 from lpbench.analysis.metrics import (
-    ENERGY_METRICS,
-    LOAD_METRICS,
-    METRICS,
+    ALL_METRICS,
     Times,
     latency_samples,
     summarise,
@@ -30,8 +29,6 @@ from lpbench.record.schema import Arm, Caution, Ledger, Reading, Schedule, Windo
 LATENCY_PASS = "latency"  # noqa: S105 - a pass over the workload, no password
 """The pass in which requests arrive over time."""
 
-_ALL = {**METRICS, **ENERGY_METRICS, **LOAD_METRICS}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
@@ -42,12 +39,18 @@ class Clock:
         source: the clock, or the model.
     """
 
-    method: str
+    method: Literal["measured", "modelled"]
     source: str
 
 
 class ServedLog:
-    """Takes the steps of one arm."""
+    """Takes the steps of one arm.
+
+    Attributes:
+        measured: the requests that latencies are of, warm-ups left out.
+        origin_ns: when the seconds of arrivals begin, on the executor's clock.
+        tokens: the tokens that were computed, by request.
+    """
 
     def __init__(
         self,
@@ -59,6 +62,8 @@ class ServedLog:
         slo: Mapping[str, float],
         num_warmups: int = 0,
         modelled: Modelled | None = None,
+        by_seconds: bool = True,
+        pass_: str = LATENCY_PASS,
     ) -> None:
         """Start with nothing observed.
 
@@ -70,18 +75,24 @@ class ServedLog:
             slo: most milliseconds by metric, empty for none.
             num_warmups: requests, the first to arrive, that no figure but the counts is of.
             modelled: adds up what the passes cost; None where they ran.
+            by_seconds: whether arrivals are in seconds. Else one has come when the iteration starts
+                that it is visible in.
+            pass_: of the run, that the readings are of.
         """
         self._arm = arm
         self._requests = {request.index: request for request in requests}
         ranked = sorted(requests, key=lambda one: (one.arrival, one.index))
-        self._measured = {one.index for one in ranked[num_warmups:]}
-        self._origin_ns = origin_ns
+        self.measured = frozenset(one.index for one in ranked[num_warmups:])
+        self.origin_ns = origin_ns
         self._clock = clock
         self._slo = slo
         self._modelled = modelled
+        self._by_seconds = by_seconds
+        self._pass = pass_
         self._plans = hashlib.sha256()
         self._totals: Counter[str] = Counter()
         self._groups: Counter[int] = Counter()
+        self._arrived: dict[int, int] = {}
         self._scheduled: dict[int, int] = {}
         self._stamps: dict[int, list[int]] = {index: [] for index in self._requests}
         self._last_ns = origin_ns
@@ -99,6 +110,8 @@ class ServedLog:
                 self._totals["prefill_rows"] += len(part.tile.tokens)
         if plan.num_groups is not None and plan.prefill[0].tile.layers.start == 0:
             self._groups[plan.num_groups] += 1
+        for request in step.arrived:
+            self._arrived[request] = self._arrival_ns(request, step)
         for request in settled.admitted:
             self._scheduled.setdefault(request, step.start_ns)
         for request in settled.sampled:
@@ -106,15 +119,20 @@ class ServedLog:
         for request, token in step.execution.tokens.items():
             self.tokens[request].append(token)
         if self._modelled is not None:
-            self._modelled.observe(plan, step.execution.modelled)
+            self._modelled.observe(step)
         self._last_ns = step.stop_ns
+
+    def _arrival_ns(self, request: int, step: Step) -> int:
+        if not self._by_seconds:
+            return step.start_ns
+        return self.origin_ns + round(self._requests[request].arrival * NS)
 
     def line(self, step: Step) -> dict[str, JsonValue]:
         """Return the iteration's line of iterations.jsonl."""
         return {
             "arm": self._arm.label,
             "iteration": step.iteration,
-            "start_ms": (step.start_ns - self._origin_ns) / 1e6,
+            "start_ms": (step.start_ns - self.origin_ns) / 1e6,
             "duration_ms": (step.stop_ns - step.start_ns) / 1e6,
             "decodes": list(step.plan.decodes),
             "tiles": tiles_of(step.plan),
@@ -123,34 +141,36 @@ class ServedLog:
             "admitted": list(step.settled.admitted),
             "preempted": list(step.preempted),
             "finished": list(step.settled.finished),
+            **({} if self._modelled is None else self._modelled.line(step.execution.modelled)),
         }
 
     def request_lines(self) -> list[dict[str, JsonValue]]:
         """Return the lines of requests.jsonl: every request that was served."""
-        return [
-            {
-                "arm": self._arm.label,
-                "request": index,
-                "context_tokens": request.context_tokens,
-                "prompt_tokens": request.prompt_tokens,
-                "output_tokens": request.output_tokens,
-                "is_warmup": index not in self._measured,
-                "arrival_ms": request.arrival * 1e3,
-                "queue_ms": (self._scheduled[index] - self._origin_ns) / 1e6
-                - request.arrival * 1e3,
-                "token_ms": [
-                    (stamp - self._origin_ns) / 1e6 - request.arrival * 1e3
-                    for stamp in self._stamps[index]
-                ],
-            }
-            for index, request in self._requests.items()
-            if self._stamps[index]
-        ]
+        return [self._request_line(index) for index in self._requests if self._stamps[index]]
+
+    def _request_line(self, index: int) -> dict[str, JsonValue]:
+        request, arrived = self._requests[index], self._arrived[index]
+        return {
+            "arm": self._arm.label,
+            "request": index,
+            "context_tokens": request.context_tokens,
+            "prompt_tokens": request.prompt_tokens,
+            "output_tokens": request.output_tokens,
+            "is_warmup": index not in self.measured,
+            "arrival_ms": (arrived - self.origin_ns) / 1e6,
+            "queue_ms": (self._scheduled[index] - arrived) / 1e6,
+            "token_ms": [(stamp - arrived) / 1e6 for stamp in self._stamps[index]],
+        }
+
+    @property
+    def label(self) -> str:
+        """Of the arm."""
+        return self._arm.label
 
     @property
     def attainment(self) -> float:
         """Share of the measured requests that meet the SLO; one without a token does not."""
-        return self._met / len(self._measured)
+        return self._met / len(self.measured)
 
     @property
     def _met(self) -> int:
@@ -164,11 +184,11 @@ class ServedLog:
     def _times(self) -> list[Times]:
         return [
             Times(
-                arrival=self._origin_ns + round(self._requests[index].arrival * NS),
+                arrival=self._arrived[index],
                 scheduled=self._scheduled[index],
                 tokens=tuple(self._stamps[index]),
             )
-            for index in sorted(self._measured)
+            for index in sorted(self.measured)
             if self._stamps[index]
         ]
 
@@ -176,13 +196,11 @@ class ServedLog:
         """Return the arm's part of the record."""
         policy = self._arm.policy
         readings = {**self._counts(), **self._latencies(), **self._load()}
-        modelled_bytes = None
+        ledger = Ledger(counted_bytes=None, modelled_bytes=None)
         if self._modelled is not None:
-            seconds = (self._last_ns - self._origin_ns) / NS
-            readings |= self._modelled.readings(
-                requests=self._requests.values(), seconds=seconds, pass_=LATENCY_PASS
-            )
-            modelled_bytes = readings["expert_bytes"].value
+            seconds = (self._last_ns - self.origin_ns) / NS
+            readings |= self._modelled.readings(seconds=seconds, pass_=self._pass)
+            ledger = self._modelled.ledger()
         return Arm(
             label=self._arm.label,
             schedule=Schedule(name=policy.name, params=dict(policy.params)),
@@ -192,13 +210,13 @@ class ServedLog:
             windows=(
                 Window(
                     name="arm",
-                    pass_=LATENCY_PASS,
+                    pass_=self._pass,
                     iterations=self._totals["iterations"],
                     start_ms=0.0,
-                    duration_ms=(self._last_ns - self._origin_ns) / 1e6,
+                    duration_ms=(self._last_ns - self.origin_ns) / 1e6,
                 ),
             ),
-            ledger=Ledger(counted_bytes=None, modelled_bytes=modelled_bytes),
+            ledger=ledger,
             warnings=tuple(cautions),
         )
 
@@ -207,10 +225,10 @@ class ServedLog:
         counted = {
             name: Reading(
                 value=self._totals[name],
-                unit=METRICS[name].unit,
+                unit=ALL_METRICS[name].unit,
                 method="counted",
                 source="plan",
-                pass_=LATENCY_PASS,
+                pass_=self._pass,
             )
             for name in names
         }
@@ -228,7 +246,7 @@ class ServedLog:
     def _load(self) -> dict[str, Reading]:
         """Return throughput and goodput, over first arrival to last token of what is measured."""
         times = self._times()
-        served = [self._requests[index] for index in self._measured]
+        served = [self._requests[index] for index in self.measured]
         span = (max(one.tokens[-1] for one in times) - min(one.arrival for one in times)) / NS
         output = sum(one.output_tokens for one in served)
         total = output + sum(one.prompt_tokens for one in served)
@@ -247,11 +265,11 @@ class ServedLog:
         return Reading.model_validate(
             {
                 "value": None if absent else value,
-                "unit": _ALL[name].unit,
+                "unit": ALL_METRICS[name].unit,
                 "method": self._clock.method,
                 "source": self._clock.source,
                 "validity": "absent" if absent else "valid",
                 "reasons": (value,) if absent else (),
-                "pass": LATENCY_PASS,
+                "pass": self._pass,
             }
         )

@@ -10,6 +10,7 @@ Must not know: how a run is shown, what a schedule does.
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 from lpbench import __version__
@@ -21,13 +22,16 @@ from lpbench.bench.counters import CounterPass
 from lpbench.bench.engine import Engine
 from lpbench.bench.experiment import ArmSpec, Experiment, resolve
 from lpbench.bench.instruments import Counters, Instruments, find_instruments
+from lpbench.bench.latency import run_modelled
 from lpbench.bench.listener import Listener
 from lpbench.bench.loop import Step, run_arm
 from lpbench.bench.spec import RunSpec
+from lpbench.executors.executor import Evidence
 from lpbench.record.provenance import digest, environment
 from lpbench.record.schema import Arm, Audit, Caution, Record
 from lpbench.record.store import RunStore
 from lpbench.shape.model import DTYPE_BYTES
+from lpbench.workload.recorded import Lengths, RoutingTrace
 
 
 def run_traffic(
@@ -37,6 +41,7 @@ def run_traffic(
     counters: Counters | None = None,
     *,
     require: Callable[[str], None] = lambda _: None,
+    record_routing: Path | None = None,
 ) -> Record:
     """Run the job and return its record, which is also stored.
 
@@ -46,19 +51,31 @@ def run_traffic(
         listener: hears how far the run is.
         counters: what measures DRAM bytes; None for no counter pass.
         require: refuses a device such as "cuda:0" that lacks what was asked for.
+        record_routing: a file that the first arm's routing is kept in, as its audit saw it; None to
+            keep none.
 
     Raises:
         InputError: the input cannot run.
         UnavailableError: the device is not there, or required counters are not.
         RunError: a schedule broke a rule, or the disk is full.
     """
+    if spec.executor == "roofline":
+        return run_modelled("traffic", spec, open_store, listener)
     experiment = resolve(spec)
     engine = Engine(spec, experiment)
     require(engine.device)
     instruments = find_instruments(counters, engine.device)
     try:
         with open_store() as store:
-            run = _Run(spec, experiment, engine, instruments, store=store, listener=listener)
+            run = _Run(
+                spec,
+                experiment,
+                engine,
+                instruments,
+                store=store,
+                listener=listener,
+                record_routing=record_routing,
+            )
             try:
                 return run.go()
             except BaseException as error:
@@ -80,6 +97,7 @@ class _Run:
         *,
         store: RunStore,
         listener: Listener,
+        record_routing: Path | None,
     ) -> None:
         self._spec = spec
         self._experiment = experiment
@@ -92,6 +110,7 @@ class _Run:
         self._begun = False
         self._under_way: ArmLog | None = None
         self._counter_pass: CounterPass | None = None
+        self._record_routing = record_routing
 
     def go(self) -> Record:
         self._listener.stage("load weights", 1)
@@ -197,7 +216,30 @@ class _Run:
                 for request, token in step.execution.tokens.items():
                     tokens[request].append(token)
             seen.append(Witnessed(label=arm.label, tokens=tokens, evidence=probe.evidence()))
+        if self._record_routing is not None:
+            self._routing(seen[0].evidence).write(self._record_routing)
         return audit(seen, dtype=engine.audit_dtype)
+
+    def _routing(self, first: Evidence) -> RoutingTrace:
+        """Return the experts of every row of the first arm, as its audit saw them.
+
+        Of a model's own router they are those of the audit's dtype: where a choice is a near tie,
+        the counting pass may have made the other one.
+        """
+        experiment = self._experiment
+        return RoutingTrace(
+            name="of this run",
+            num_experts=experiment.shape.num_experts,
+            lengths=tuple(map(Lengths.of, experiment.prompts.requests)),
+            experts=first.experts,
+            about={
+                **{key: experiment.identity[key] for key in ("model", "workload_hash")},
+                "routing": experiment.routing,
+                "schedule": experiment.arms[0].label,
+                "dtype": self._engine.audit_dtype,
+                "seed": experiment.seed,
+            },
+        )
 
     def _passes(self, arm: ArmSpec) -> Iterator[Step]:
         experiment = self._experiment

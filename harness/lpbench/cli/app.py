@@ -12,7 +12,19 @@ from typing import Annotated, cast
 import typer
 
 from lpbench import __version__
-from lpbench.cli import catalogue, check, compare, doctor, energy, latency, plan, traffic
+from lpbench.cli import (
+    calibrate,
+    catalogue,
+    check,
+    compare,
+    doctor,
+    energy,
+    latency,
+    plan,
+    reproduce,
+    sweep,
+    traffic,
+)
 from lpbench.errors import INTERRUPTED, InputError, LpbenchError, RunError, UnavailableError
 
 _USAGE_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[1])
@@ -28,6 +40,9 @@ app = typer.Typer(
 app.command(name="traffic")(traffic.traffic)
 app.command(name="energy")(energy.energy)
 app.command(name="latency")(latency.latency)
+app.command(name="sweep")(sweep.sweep)
+app.command(name="reproduce")(reproduce.reproduce)
+app.command(name="calibrate")(calibrate.calibrate)
 app.command(name="plan")(plan.plan)
 app.command(name="compare")(compare.compare)
 app.command(name="check")(check.check)

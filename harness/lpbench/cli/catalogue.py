@@ -6,9 +6,11 @@ import typer
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="models | devices | workloads | schedules | meters")],
+    what: Annotated[
+        str, typer.Argument(help="models | devices | workloads | suites | schedules | meters")
+    ],
 ) -> None:
-    """List what is known by name: models, devices, workloads, schedules, meters."""
+    """List what is known by name: models, devices, workloads, suites, schedules, meters."""
     from lpbench.cli.render import print_table
     from lpbench.errors import InputError
     from lpbench.registry import Registry
@@ -17,6 +19,7 @@ def list_(
         meters_table,
         models_table,
         schedules_table,
+        suites_table,
         workloads_table,
     )
 
@@ -26,6 +29,7 @@ def list_(
             "models": models_table,
             "devices": devices_table,
             "workloads": workloads_table,
+            "suites": suites_table,
             "schedules": schedules_table,
             "meters": meters_table,
         },

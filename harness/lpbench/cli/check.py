@@ -60,8 +60,9 @@ def check(
 
     Deterministic figures must be equal; DRAM bytes, where both measured them
     on the same machine by the same instrument, within 2 %. Where baseline and
-    record are folders of 6 runs or more, times and joules are gated too: red is
-    what is slower by more than 1 % for sure, and in the runs of --confirm again.
+    record are folders of 6 runs or more, times, rates and joules are gated too:
+    red is what is worse by more than 1 % for sure, and in the runs of --confirm
+    again. Where nothing ran (--executor roofline) every figure is deterministic.
 
     Exit codes: 0 as good, 2 not comparable, 3 a figure differs or got worse, 4
     it seems worse but is not confirmed, 5 DRAM bytes that the baseline has were
@@ -163,11 +164,12 @@ def _replaceable(baseline: Path) -> Path:
 
 
 def _check_times(baseline: "Sequence[Record]", record: Path, confirm: Path | None) -> None:
-    """Gate times and joules over processes.
+    """Gate times, rates and joules over processes.
 
     Raises:
         typer.Exit: something got worse, confirmed or not.
     """
+    from lpbench.analysis.comparable import inexact
     from lpbench.analysis.gate import gate
     from lpbench.analysis.regression import confirmed, regressions
     from lpbench.cli.render import console
@@ -183,8 +185,8 @@ def _check_times(baseline: "Sequence[Record]", record: Path, confirm: Path | Non
     worse = confirmed(found.changes, again)
     said = list(change_lines(found, worse))
     differ = False
-    if baseline[0].spec.get("routing") == "model":
-        said.append("check: counts are not compared, routing=model follows float rounding")
+    if why := inexact(baseline[0]):
+        said.append(f"check: counts are not compared, {why}")
     else:
         counts = [gate(baseline[0], run) for run in runs]
         worst = max(counts, key=lambda one: len(one.differences))

@@ -14,6 +14,7 @@ from lpbench.cli.options import (
     RequireCounters,
     RequireEnergy,
     choose_meters,
+    refuse_measuring,
     takes_run,
 )
 from lpbench.errors import InputError, InvalidMeasurementError
@@ -35,7 +36,7 @@ def energy(
         typer.Option(help="Seconds after loading; fewer blocks fit.", show_default="8 blocks"),
     ] = None,
     require_counters: RequireCounters = False,
-    require_energy: RequireEnergy = False,  # noqa: ARG001 - without joules it never runs
+    require_energy: RequireEnergy = False,
     output: Output = None,
     json: Json = None,
     quiet: Quiet = False,
@@ -45,7 +46,8 @@ def energy(
 
     Every schedule runs in windows of the same work, 10 s or longer, in 8
     blocks forwards and back; the first one also runs against itself (A/A),
-    which shows the noise.
+    which shows the noise. With --executor roofline nothing runs: the joules of
+    the same plans are modelled, without windows.
 
     Exit codes: 0 ok, 1 the run failed, 2 bad input, 5 no valid windows, 77 no
     joule meter or no device, 130 interrupted.
@@ -57,6 +59,9 @@ def energy(
     from lpbench.cli.render import progress_bar
     from lpbench.report.energy import energy_table, finding, notes
 
+    required = {"--require-counters": require_counters, "--require-energy": require_energy}
+    measuring = {"--meter": meter, "--time-budget": time_budget is not None}
+    refuse_measuring(spec, measuring, required=required)
     chosen = choose_meters("joule", meter or [], known=tuple(JOULE_METERS.values()))
     if len(chosen) > 1:
         msg = f"--meter {' and '.join(chosen)}: joules of one run come from one meter"

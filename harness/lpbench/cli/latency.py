@@ -18,7 +18,7 @@ def latency(
     request_rate: Annotated[
         float | None,
         typer.Option(
-            help="Requests per second; inf for all at once.",
+            help="Requests per second; inf for all at once. With --find-rate where it starts.",
             show_default="as the workload states, else all at once",
         ),
     ] = None,
@@ -39,6 +39,13 @@ def latency(
             show_default=False,
         ),
     ] = None,
+    find_rate: Annotated[
+        bool,
+        typer.Option(
+            "--find-rate",
+            help="Find the highest rate at which 90 % of the requests keep --goodput.",
+        ),
+    ] = False,
     output: Output = None,
     json: Json = None,
     quiet: Quiet = False,
@@ -49,6 +56,11 @@ def latency(
     With --executor roofline nothing runs: the schedules carry out the same
     plans on a virtual clock, for models and devices that are not here.
 
+    With --find-rate every schedule is served at rates of its own, up and down
+    from --request-rate (1), until the highest one is known to 1 %. At each rate
+    the lengths and the shape of the gaps are the same; --duration then says how
+    many requests are drawn. Arms at different rates compare by their rate alone.
+
     Exit codes: 0 ok, 1 the run failed, 2 bad input, 77 the device is absent,
     130 interrupted.
     """
@@ -56,19 +68,15 @@ def latency(
     from lpbench.bench.latency import run_latency
     from lpbench.cli.output import open_store, show_record
     from lpbench.cli.render import progress_bar
-    from lpbench.errors import InputError
     from lpbench.report.latency import latency_notes, latency_table
 
-    if num_warmups < 0:
-        raise InputError(f"--num-warmups {num_warmups} is out of range; accepted: 0 or more")
-    if duration is not None and not duration > 0:
-        raise InputError(f"--duration {duration} is out of range; accepted: seconds above 0")
     load = Load(
         request_rate=request_rate,
         burstiness=burstiness,
         duration_s=duration,
         num_warmups=num_warmups,
         slo=tuple(parse_slo(goodput or ()).items()),
+        find_rate=find_rate,
     )
     with progress_bar(shown=not (quiet or no_progress)) as progress:
         record = run_latency(replace(spec, load=load), lambda: open_store(output, json), progress)

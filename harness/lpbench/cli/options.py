@@ -5,7 +5,7 @@ Must not know: what a command does with it.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ import typer
 
 from lpbench.bench.spec import DEFAULT_MODEL, DEFAULT_SCHEDULES, DEFAULT_WORKLOAD, RunSpec
 from lpbench.cli.replicas import MOST, run_replicas
-from lpbench.errors import InputError
+from lpbench.errors import InputError, UnavailableError
 from lpbench.registry import unknown
 
 Output = Annotated[
@@ -85,6 +85,31 @@ def choose_meters(kind: str, names: Sequence[str], *, known: Sequence[str]) -> t
     return tuple(dict.fromkeys(names))
 
 
+def refuse_measuring(
+    spec: RunSpec, options: Mapping[str, object], *, required: Mapping[str, bool]
+) -> None:
+    """Refuse what asks for a measurement where nothing runs.
+
+    Args:
+        spec: the run.
+        options: what says how to measure, by option; nothing for one that was not given.
+        required: by option, whether it was said that there must be a measurement.
+
+    Raises:
+        InputError: one says how.
+        UnavailableError: one requires it.
+    """
+    if spec.executor != "roofline":
+        return
+    nothing = "with --executor roofline nothing runs, so that nothing is measured"
+    for option, value in options.items():
+        if value:
+            raise InputError(f"{option}: {nothing}")
+    for option, value in required.items():
+        if value:
+            raise UnavailableError(f"{option}: {nothing}; fix: --executor torch")
+
+
 def _run_spec(
     *,
     model: Annotated[
@@ -96,7 +121,8 @@ def _run_spec(
     routing: Annotated[
         str | None,
         typer.Option(
-            help="model | calibrated | uniform. Default: model for a checkpoint, else calibrated.",
+            help="model | calibrated | uniform; of the roofline a file of --record-routing, too. "
+            "Default: model for a checkpoint, else calibrated.",
             show_default=False,
         ),
     ] = None,
@@ -126,12 +152,12 @@ def _run_spec(
         int | None, typer.Option(help="Output tokens of equal requests.", show_default=False)
     ] = None,
     executor: Annotated[
-        str, typer.Option(help="torch: real passes | roofline: none, on a virtual clock (latency).")
+        str, typer.Option(help="torch: real passes | roofline: none, on a virtual clock.")
     ] = _DEFAULTS.executor,
     device: Annotated[
         str | None,
         typer.Option(
-            help="cpu | cuda | cuda:N; of the roofline a name (lpbench list devices).",
+            help="cpu | cuda | cuda:N; of the roofline a name (lpbench list devices) or TOML file.",
             show_default="cuda where present; h100-sxm",
         ),
     ] = None,
@@ -162,6 +188,13 @@ def _run_spec(
     coefficients: Annotated[
         str, typer.Option(help="Of the roofline: ideal, kernels, or a TOML file.")
     ] = _DEFAULTS.coefficients,
+    predict_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Device, by name or file, whose times the schedule adaptive plans by.",
+            show_default="the roofline's own",
+        ),
+    ] = None,
 ) -> RunSpec:
     return RunSpec(
         model=model,
@@ -182,4 +215,5 @@ def _run_spec(
         seed=seed,
         tensor_parallel_size=tensor_parallel_size,
         coefficients=coefficients,
+        predict_by=predict_by,
     )

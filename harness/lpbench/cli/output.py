@@ -4,13 +4,15 @@ Owns: what --output, --json and --quiet mean.
 Must not know: how a table is drawn, what is in a record.
 """
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from lpbench.cli.render import console, print_table
+from lpbench.errors import InputError
 from lpbench.record.schema import Record
-from lpbench.record.store import RunStore, write_atomically
+from lpbench.record.store import RunStore, check_writable, write_atomically
 from lpbench.report.table import Table
 
 STDOUT = "-"
@@ -38,6 +40,35 @@ def show_record(
         return
     for line in said:
         console().print(line)
+
+
+def check_new_toml(path: Path, *, option: str, taken: Collection[str]) -> None:
+    """Check that a TOML file can be made, whose name is what it will be called by.
+
+    Raises:
+        InputError: it is there already, ends otherwise, is named as one that ships, or cannot be
+            written.
+    """
+    if path.suffix != ".toml":
+        raise InputError(f"{option} {path}: accepted: a file name that ends in .toml")
+    if path.stem in taken:
+        raise InputError(f"{option} {path}: {path.stem!r} is one that ships; name it otherwise")
+    if os.path.lexists(path):
+        raise InputError(f"{option} {path} is there already; name a new file")
+    check_writable(path)
+
+
+def check_new_routing(path: Path, *, executor: str) -> None:
+    """Check that a run's routing can be kept in a file.
+
+    Raises:
+        InputError: nothing is routed, the name would not be known as one, or it cannot be written.
+    """
+    if executor != "torch":
+        raise InputError(f"--record-routing: with --executor {executor} nothing is routed")
+    if path.suffix != ".npz":
+        raise InputError(f"--record-routing {path}: accepted: a file name that ends in .npz")
+    check_writable(path)
 
 
 def write_text(target: str, text: str) -> None:

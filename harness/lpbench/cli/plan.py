@@ -17,6 +17,13 @@ def plan(
     ] = "qwen3-30b-a3b",
     decodes: Annotated[int, typer.Option(help="Requests that decode all along.")] = 0,
     dtype: Annotated[str, typer.Option(help="float32 | bfloat16.")] = "bfloat16",
+    predict_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Device, by name or file, whose times the schedule adaptive plans by.",
+            show_default="h100-sxm",
+        ),
+    ] = None,
     json: Annotated[
         str | None,
         typer.Option(help="Write it to this file as JSON; - for stdout.", show_default=False),
@@ -41,7 +48,12 @@ def plan(
     shape, _ = find_shape(model)
     size = dtype_bytes(dtype)
     steps = preview(
-        schedule, shape, prompt_tokens=prompt, num_decodes=decodes, bytes_per_value=size
+        schedule,
+        shape,
+        prompt_tokens=prompt,
+        num_decodes=decodes,
+        bytes_per_value=size,
+        predict_by=predict_by,
     )
     if json:
         text = preview_json(steps, shape, schedule=schedule, dtype=dtype)

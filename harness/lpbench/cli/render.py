@@ -10,7 +10,14 @@ from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table as RichTable
 
 from lpbench.report.table import Table
@@ -63,13 +70,16 @@ class ProgressBar:
 
 
 @contextmanager
-def progress_bar(*, shown: bool) -> Iterator[ProgressBar]:
-    """Show progress on stderr while a run lasts; never where stderr is no terminal."""
+def progress_bar(*, shown: bool, counted: bool = False) -> Iterator[ProgressBar]:
+    """Show progress on stderr while a run lasts; never where stderr is no terminal.
+
+    It is shown in percent; `counted` shows how much is done of all.
+    """
     on_stderr = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
+        MofNCompleteColumn() if counted else TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(),
         console=on_stderr,
         transient=True,

@@ -1,5 +1,6 @@
 """`lpbench traffic`: the main job."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from lpbench.cli.options import (
     RequireCounters,
     RequireEnergy,
     choose_meters,
+    refuse_measuring,
     takes_run,
 )
 from lpbench.errors import InvalidMeasurementError
@@ -34,6 +36,13 @@ def traffic(
     ] = None,
     require_counters: RequireCounters = False,
     require_energy: RequireEnergy = False,
+    record_routing: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep the experts of every row in this .npz, for --executor roofline --routing.",
+            show_default=False,
+        ),
+    ] = None,
     output: Output = None,
     json: Json = None,
     quiet: Quiet = False,
@@ -43,6 +52,7 @@ def traffic(
 
     Without options: a small built-in MoE on a built-in workload, chunked
     against layered prefill. On a GPU its DRAM bytes are measured besides.
+    With --executor roofline nothing runs: the same plans, modelled.
 
     Exit codes: 0 ok, 1 the run failed, 2 bad input, 5 the schedules computed
     different things or what was measured is impossible or void, 77 a device or
@@ -53,12 +63,16 @@ def traffic(
     from lpbench.bench.instruments import BY_WINDOW, COUNTER_METERS, gpu_counters
     from lpbench.bench.instruments import require_energy as refuse_without_joules
     from lpbench.bench.traffic import run_traffic
-    from lpbench.cli.output import open_store, show_record
+    from lpbench.cli.output import check_new_routing, open_store, show_record
     from lpbench.cli.render import progress_bar
     from lpbench.report.ledger import ledger_tables
     from lpbench.report.measured import measured_notes, measured_tables
     from lpbench.report.traffic import finding, notes, traffic_table
 
+    required = {"--require-counters": require_counters, "--require-energy": require_energy}
+    refuse_measuring(spec, {"--meter": meter}, required=required)
+    if record_routing is not None:
+        check_new_routing(record_routing, executor=spec.executor)
     names = choose_meters("counter", meter or [], known=COUNTER_METERS)
     with progress_bar(shown=not (quiet or no_progress)) as progress:
         record = run_traffic(
@@ -67,6 +81,7 @@ def traffic(
             progress,
             gpu_counters(names, required=require_counters),
             require=refuse_without_joules if require_energy else lambda _: None,
+            record_routing=record_routing,
         )
     tables = [
         traffic_table(record),

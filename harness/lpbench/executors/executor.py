@@ -46,7 +46,7 @@ class Cost:
         distinct_prefill: those of them that no decode touches.
         layer_passes: MoE layers that had a row.
         pairs: (row, expert) pairs.
-        joules: energy of all ranks.
+        joules: energy of all ranks; not a number where the device's design power is not known.
     """
 
     seconds: float = 0.0

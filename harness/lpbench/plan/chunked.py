@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lpbench.errors import InputError
+from lpbench.errors import MisfitError
 from lpbench.plan.admission import admit
 from lpbench.plan.grid import Span, Tile
 from lpbench.plan.iteration import IterationPlan, PromptTile
@@ -61,7 +61,7 @@ class Chunked:
         """Refuse a budget that running decodes could use up.
 
         Raises:
-            InputError: budget <= min(max_num_seqs, number of requests - 1).
+            MisfitError: budget <= min(max_num_seqs, number of requests - 1).
         """
         most_decodes = min(max_num_seqs, len(requests) - 1)
         if self.max_num_batched_tokens <= most_decodes:
@@ -70,4 +70,4 @@ class Chunked:
                 f"starve prompts, as {most_decodes} requests may be decoding; accepted: "
                 f"{most_decodes + 1} or more, or a lower --max-num-seqs"
             )
-            raise InputError(msg)
+            raise MisfitError(msg)

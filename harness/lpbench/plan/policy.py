@@ -6,9 +6,10 @@ Must not know: any schedule by name, tensors, clocks.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self, runtime_checkable
 
 from lpbench.plan.iteration import IterationPlan
+from lpbench.plan.predictor import Predictor
 from lpbench.plan.request import Progress, Request
 
 
@@ -23,6 +24,7 @@ class View:
         queue: prompts not begun, in order of service: preempted ones, then waiting ones.
         free_pages: KV pages left after the decodes took theirs.
         free_seqs: requests that may still be admitted under `max_num_seqs`.
+        decode_tokens: keys in the KV cache that the decodes see together, each its own included.
         preempted: requests preempted at the start of this iteration.
     """
 
@@ -32,6 +34,7 @@ class View:
     queue: tuple[Progress, ...]
     free_pages: int
     free_seqs: int
+    decode_tokens: int = 0
     preempted: tuple[int, ...] = ()
 
 
@@ -58,3 +61,15 @@ class Policy(Protocol):
         Raises:
             InputError: some prompt could never be served, or could starve.
         """
+
+
+@runtime_checkable
+class Predictive(Protocol):
+    """A policy that plans by predicted times."""
+
+    @property
+    def name(self) -> str:
+        """The schedule's name."""
+
+    def predicting(self, predictor: Predictor) -> Self:
+        """Return the policy with what it predicts by; before that it cannot plan."""

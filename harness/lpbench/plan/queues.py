@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
-from lpbench.errors import InputError
+from lpbench.errors import MisfitError
 from lpbench.plan.iteration import IterationPlan
 from lpbench.plan.policy import View
 from lpbench.plan.request import PAGE_TOKENS, Progress, Request, pages_for
@@ -57,7 +57,7 @@ def refuse_too_large(requests: Sequence[Request], *, num_kv_pages: int) -> None:
     """Refuse a request that the pool can never hold.
 
     Raises:
-        InputError: naming the first such request.
+        MisfitError: naming the first such request.
     """
     for request in requests:
         needed = pages_for(request.kv_tokens)
@@ -66,7 +66,7 @@ def refuse_too_large(requests: Sequence[Request], *, num_kv_pages: int) -> None:
                 f"request {request.index} needs {needed} KV pages for {request.kv_tokens} "
                 f"tokens, the pool has {num_kv_pages}; raise --num-kv-pages or shorten it"
             )
-            raise InputError(msg)
+            raise MisfitError(msg)
 
 
 class Queues:
@@ -83,7 +83,7 @@ class Queues:
         """Hold `requests` until they arrive.
 
         Raises:
-            InputError: a request needs more KV pages than there are.
+            MisfitError: a request needs more KV pages than there are.
         """
         refuse_too_large(requests, num_kv_pages=num_kv_pages)
         self._coming = sorted(requests, key=lambda r: (r.arrival, r.index), reverse=True)
@@ -95,6 +95,7 @@ class Queues:
         self._preempted: list[_Live] = []
         self._begun: list[_Live] = []
         self._decoding: list[_Live] = []
+        self._decode_tokens = 0
         self._admissions = 0
 
     @property
@@ -146,6 +147,7 @@ class Queues:
             queue=tuple([live.progress for live in (*self._preempted, *self._waiting)]),
             free_pages=self._free_pages,
             free_seqs=self._max_num_seqs - len(self._decoding) - len(self._begun),
+            decode_tokens=self._decode_tokens,
             preempted=preempted,
         )
 
@@ -154,6 +156,7 @@ class Queues:
         admitted, sampled, finished = [], list(plan.decodes), []
         for index in plan.decodes:
             self._count_token(self._live[index])
+        self._decode_tokens += len(plan.decodes)
         for part in plan.prefill:
             live = self._live[part.request]
             if not live.progress.is_begun:
@@ -164,6 +167,7 @@ class Queues:
                 self._begun.remove(live)
                 insort(self._decoding, live, key=_ADMITTED)
                 self._count_token(live)
+                self._decode_tokens += live.kv_tokens
                 sampled.append(part.request)
         for index in sampled:
             live = self._live[index]
@@ -190,6 +194,7 @@ class Queues:
     def _preempt_latest(self) -> int:
         """Free the pages of the decoding request admitted last; all of it is computed again."""
         live = self._decoding.pop()
+        self._decode_tokens -= live.kv_tokens
         self._free_pages += live.pages
         live.pages = 0
         live.progress = Progress.start(
@@ -214,5 +219,6 @@ class Queues:
 
     def _finish(self, live: _Live) -> None:
         self._free_pages += live.pages
+        self._decode_tokens -= live.kv_tokens
         self._decoding.remove(live)
         del self._live[live.request.index]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import get_args
 
 from lpbench.errors import InputError
+from lpbench.plan.adaptive import adaptive
 from lpbench.plan.chunked import Chunked
 from lpbench.plan.layered import Layered, hybrid
 from lpbench.plan.policy import Policy
@@ -17,7 +18,13 @@ from lpbench.registry import Registry, unknown
 
 SCHEDULES: Registry[Callable[..., Policy]] = Registry(
     "schedule",
-    {"whole": Whole, "chunked": Chunked, "layered": Layered, "hybrid": hybrid},
+    {
+        "whole": Whole,
+        "chunked": Chunked,
+        "layered": Layered,
+        "hybrid": hybrid,
+        "adaptive": adaptive,
+    },
     error=InputError,
 )
 

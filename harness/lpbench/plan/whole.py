@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lpbench.errors import InputError
+from lpbench.errors import MisfitError
 from lpbench.plan.admission import admit
 from lpbench.plan.grid import Span, Tile
 from lpbench.plan.iteration import IterationPlan, PromptTile
@@ -58,7 +58,7 @@ class Whole:
         """Refuse a prompt that is longer than the budget.
 
         Raises:
-            InputError: naming the first such request.
+            MisfitError: naming the first such request.
         """
         del max_num_seqs
         for request in requests:
@@ -68,4 +68,4 @@ class Whole:
                     f"{request.prompt_tokens} tokens, more than max_num_batched_tokens="
                     f"{self.max_num_batched_tokens}; raise it or shorten the prompt"
                 )
-                raise InputError(msg)
+                raise MisfitError(msg)

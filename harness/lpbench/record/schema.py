@@ -123,7 +123,7 @@ class Ledger(_Part):
         measured_bytes: expert bytes, by the control pass; null where not measured or not valid.
         modelled: the arm's passes in closed form, term by term; `experts` among them is taken
             from the distinct experts that each iteration logged: modelled for the routing that
-            happened.
+            happened. Where nothing ran, the experts that were expected, and all other reads.
         dram_bytes: DRAM bytes measured, read and written; absent with its reason where they
             could not be had.
         reread_factor: `measured_bytes` over `counted_bytes`: how often the kernel fetched an

@@ -19,7 +19,7 @@ from typing import Self
 from pydantic import JsonValue, ValidationError
 from pydantic_core import to_json
 
-from lpbench.errors import InputError, RunError
+from lpbench.errors import InputError, NotWrittenError, RunError
 from lpbench.record.schema import SCHEMA_VERSION, Record
 
 
@@ -135,19 +135,17 @@ class LineFile:
             self._file = None
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file whole or not at all.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all; text in UTF-8.
 
     Raises:
         RunError: the disk is full, or the like; the file is as it was before.
     """
     temporary: Path | None = None
     try:
-        with NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)
-            file.write(text)
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
@@ -224,17 +222,24 @@ def read_runs(path: Path) -> tuple[Record, ...]:
     Raises:
         InputError: as `read_record`; or the folder holds no run.
     """
+    return tuple(map(read_record, find_runs(path)))
+
+
+def find_runs(path: Path) -> tuple[Path, ...]:
+    """Return where the runs of one experiment are: `path`, or the folders in it that hold one.
+
+    Raises:
+        InputError: a folder that cannot be read or holds no run.
+    """
     try:
         is_one = not path.is_dir() or (path / "run.json").exists()
         folders = [] if is_one else sorted(one.parent for one in path.glob("*/run.json"))
     except OSError as error:
         msg = f"record {path} cannot be read: {error.strerror}"
         raise InputError(msg) from None
-    if is_one:
-        return (read_record(path),)
-    if not folders:
+    if not is_one and not folders:
         raise InputError(f"{path} holds no run.json, and no folder in it does")
-    return tuple(read_record(folder) for folder in folders)
+    return (path,) if is_one else tuple(folders)
 
 
 def check_writable(path: Path) -> None:
@@ -282,8 +287,8 @@ def _make_folder(folder: Path) -> None:
         raise _not_written(folder, error.strerror) from error
 
 
-def _not_written(path: Path, reason: str | None) -> RunError:
-    return RunError(f"{path} could not be written: {reason}")
+def _not_written(path: Path, reason: str | None) -> NotWrittenError:
+    return NotWrittenError(f"{path} could not be written: {reason}")
 
 
 def _umask() -> int:

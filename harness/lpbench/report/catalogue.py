@@ -1,11 +1,12 @@
 """The catalogues as tables.
 
-Owns: what is worth knowing about a model, device, workload, schedule or meter at a glance.
+Owns: what is worth knowing about a model, device, workload, suite, schedule or meter at a glance.
 Must not know: how one is chosen.
 """
 
 import inspect
 
+from lpbench.bench.suite import find_suite, suite_names
 from lpbench.executors.torch_engine.computed import is_computed
 from lpbench.meters.catalogue import METERS
 from lpbench.plan.schedules import SCHEDULES, parameters
@@ -57,9 +58,9 @@ def devices_table() -> Table:
                 one.name,
                 format_bytes(one.memory_bytes),
                 f"{format_bytes(one.memory_bandwidth)}/s",
-                format_bytes(one.cache_bytes),
+                "-" if one.cache_bytes is None else format_bytes(one.cache_bytes),
                 f"{one.bf16_flops / 1e12:.1f} TFLOP/s",
-                f"{one.tdp_w:.0f} W",
+                "-" if one.tdp_w is None else f"{one.tdp_w:.0f} W",
             )
             for one in map(find_device, device_names())
         ),
@@ -76,6 +77,16 @@ def workloads_table() -> Table:
             found = find_workload(name)
             rows.append((name, str(len(found.lines)), found.description))
     return Table(columns=("workload", "requests", "description"), rows=tuple(rows), left=(0, 2))
+
+
+def suites_table() -> Table:
+    """Return the shipped suites."""
+    found = map(find_suite, suite_names())
+    return Table(
+        columns=("suite", "cells", "description"),
+        rows=tuple((one.name, str(len(one.cells)), one.description) for one in found),
+        left=(0, 2),
+    )
 
 
 def schedules_table() -> Table:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from lpbench.analysis.joined import Joined
-from lpbench.analysis.verdict import PROCESSES, Verdict
+from lpbench.analysis.verdict import MODELLED, PROCESSES, Verdict
 from lpbench.analysis.versus import ALL
 from lpbench.record.schema import Reading
 from lpbench.report.table import Table
@@ -76,6 +76,7 @@ MEANINGS: Mapping[str, str] = {
     "aa_not_null": "The first arm and its repetition differ: something but the schedule moved.",
     PROCESSES: "The two sides were not taken in turn: what the machine did meanwhile looks like a "
     "change. Run them alternately where that matters.",
+    MODELLED: "Modelled figures have no noise: any difference is one, however small.",
     "not_deterministic": "Runs of one experiment counted differently; no count of theirs is exact.",
 }
 """What a reason says of its verdict, or to do about it."""

@@ -6,6 +6,7 @@ Must not know: how a finding came about.
 
 from lpbench.bench.diagnosis import Diagnosis, Machine, MeterStatus, ModelMemory
 from lpbench.report.table import Table
+from lpbench.shape.device import Device
 from lpbench.units import format_bytes
 
 MODELLED_ONLY = "modelled only"
@@ -40,6 +41,23 @@ def doctor_tables(diagnosis: Diagnosis) -> tuple[Table, ...]:
             ),
             left=(0, 1, 3),
         ),
+    )
+
+
+def device_table(device: Device) -> Table:
+    """Return what was measured of this CPU."""
+    cache = "not known" if device.cache_bytes is None else format_bytes(device.cache_bytes)
+    return Table(
+        columns=(f"measured: {device.name}", ""),
+        rows=(
+            ("memory bandwidth", f"{format_bytes(device.memory_bandwidth)}/s"),
+            ("float32 products", f"{device.flops('float32') / 1e9:.1f} GFLOP/s"),
+            ("bfloat16 products", f"{device.flops('bfloat16') / 1e9:.1f} GFLOP/s"),
+            ("memory", format_bytes(device.memory_bytes)),
+            ("last-level cache", cache),
+            ("power, links", "not known: left out"),
+        ),
+        left=(0, 1),
     )
 
 

@@ -6,11 +6,12 @@ Must not know: how a number was taken.
 
 import math
 
+from lpbench.analysis.comparable import is_modelled
 from lpbench.analysis.stats import FEWEST, median_interval
 from lpbench.bench.joules import JOULES
 from lpbench.record.schema import Arm, Comparison, Reading, Record
 from lpbench.report.table import Table
-from lpbench.report.traffic import ABSENT, run_title
+from lpbench.report.traffic import ABSENT, clock_note, modelled_by, run_title
 
 
 def energy_table(record: Record) -> Table:
@@ -43,7 +44,7 @@ def _row(arm: Arm, record: Record) -> tuple[str, ...]:
         _show(arm.metrics["power_w_mean"], "{:.0f}"),
         _show(arm.metrics["idle_share"], "{:.0%}"),
         ABSENT if against is None else _ratio(against),
-        f"{void}/{len(arm.windows)}",
+        ABSENT if is_modelled(record) else f"{void}/{len(arm.windows)}",
     )
 
 
@@ -75,6 +76,9 @@ def _compared(record: Record) -> list[Comparison]:
 
 def finding(record: Record) -> str:
     """Return the sentence that says what was found and on what it rests."""
+    if is_modelled(record):
+        said = [_modelled(one) for one in _compared(record)]
+        return "; ".join([*said, f"{modelled_by(record)}, idle power included."])
     again = {arm.label for arm in record.arms if arm.role == "aa"}
     noise = next((c for c in _compared(record) if c.candidate in again), None)
     return (
@@ -86,6 +90,14 @@ def finding(record: Record) -> str:
         )
         + f"; measured by {_source(record)}, idle power included."
     )
+
+
+def _modelled(found: Comparison) -> str:
+    if found.ratio is None:
+        return f"{found.candidate}: no comparison ({', '.join(found.reasons)})"
+    word = "less" if found.ratio < 1 else "more"
+    share = abs(found.ratio - 1)
+    return f"{found.candidate} takes {share:.2%} {word} joules per token than {found.baseline}"
 
 
 def _against(found: Comparison, noise: Comparison | None) -> str:
@@ -145,15 +157,20 @@ def _source(record: Record) -> str:
 
 def notes(record: Record) -> tuple[str, ...]:
     """Return what a reader must know besides: blocks, intervals, warnings."""
+    seen = dict.fromkeys(one.message for arm in record.arms for one in arm.warnings)
+    said = clock_note(record) if is_modelled(record) else _blocks(record)
+    return (said, *(f"Warning: {message}" for message in seen))
+
+
+def _blocks(record: Record) -> str:
+    """Return how many blocks of windows there were, and what stands in a cell."""
     first = record.arms[0]
     blocks = len({one.block for one in first.windows})
     seconds = min(one.duration_ms for arm in record.arms for one in arm.windows) / 1e3
     runs = sorted({one.runs for one in first.windows})
     each = str(runs[0]) if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
-    said = (
+    return (
         f"{blocks} block{'s' * (blocks != 1)}, every arm twice in each, forwards and back; windows "
         f"of {seconds:.1f} s at least, {each} runs each. Medians over blocks; below them where the "
         "median lies, 95 % at least. All in one process."
     )
-    seen = dict.fromkeys(one.message for arm in record.arms for one in arm.warnings)
-    return (said, *(f"Warning: {message}" for message in seen))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from lpbench.analysis.metrics import COMPARED
+from lpbench.analysis.metrics import COMPARED, LESS
 from lpbench.record.schema import Arm, Reading, Record
 
 VLLM: Mapping[str, str] = {"ttft": "ttft", "tpot": "tpot", "tbt": "itl", "e2e": "e2el"}
@@ -30,7 +30,7 @@ def github_benchmark(record: Record) -> str:
         }
         for arm in record.own_arms
         for name, reading in arm.metrics.items()
-        if name in COMPARED and _is_valid(reading)
+        if name in COMPARED and COMPARED[name].better == LESS and _is_valid(reading)
     ]
     return json.dumps(entries, indent=1) + "\n"
 

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from lpbench.analysis.gate import DRAM_TOLERANCE, Figure, Gate
-from lpbench.analysis.metrics import METRICS
+from lpbench.analysis.metrics import ALL_METRICS
 from lpbench.analysis.regression import Change, Regressions
 from lpbench.units import COUNT
 
 
 def gate_lines(found: Gate, *, baseline: str) -> tuple[str, ...]:
     """Return the verdict, and a line per figure that differs or is void."""
-    exact = [one for one in found.figures if not one.tolerance]
-    near = [one for one in found.figures if one.tolerance]
+    exact = [one for one in found.figures if one.is_exact]
+    near = [one for one in found.figures if not one.is_exact]
     lines = [_verdict(exact, f"exact figures of {found.arms} arms", "equal", baseline=baseline)]
     if near:
         within = f"within {DRAM_TOLERANCE:.0%} of"
@@ -39,7 +39,7 @@ def _line(one: Figure) -> str:
 
 
 def _change(one: Figure) -> str:
-    unit = METRICS[one.metric].unit
+    unit = ALL_METRICS[one.metric].unit
     share = ""
     if one.baseline and one.candidate is not None:
         share = f" ({one.candidate / one.baseline - 1:+.3%})"
@@ -48,11 +48,11 @@ def _change(one: Figure) -> str:
 
 
 def change_lines(found: Regressions, worse: Sequence[Change]) -> tuple[str, ...]:
-    """Return the verdict on times and joules, and a line per change that is red or void."""
+    """Return the verdict on times, rates and joules, and a line per change that is red or void."""
     changes = found.changes
     void = [f"  {arm} {metric}: not valid ({why})" for arm, metric, why in found.void]
     red = [one for one in changes if one.is_red]
-    where = f"{len(changes)} times and joules over processes"
+    where = f"{len(changes)} times, rates and joules over processes"
     if not found.in_turn:
         void.append("  not taken in turn: what the machine did meanwhile looks like a change")
     if not red:

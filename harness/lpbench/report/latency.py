@@ -4,6 +4,7 @@ Owns: the words and the rounding.
 Must not know: how a number was taken.
 """
 
+from lpbench.analysis.metrics import AT_SLO
 from lpbench.record.schema import Arm, Record
 from lpbench.report.table import Table
 
@@ -11,44 +12,64 @@ ABSENT = "-"
 
 
 def latency_table(record: Record) -> Table:
-    """Return one row per arm; where a cell has three lines, they are median, p90 and p99."""
+    """Return one row per arm; where a cell has three lines, they are median, p90 and p99.
+
+    Where every arm has a rate of its own, it stands in the place of the queueing.
+    """
+    has_rates = bool(record.spec.get("find_rate"))
     return Table(
         title=_title(record),
         columns=(
             "schedule",
+            *(("rate\nreq/s",) if has_rates else ()),
             "TTFT\ns",
             "TBT\nms",
             "E2E\ns",
-            "queue\ns",
+            *(() if has_rates else ("queue\ns",)),
             "SLO\nmet",
             "good\nreq/s",
             "out\ntok/s",
             "decodes\nin flight",
             "mJ per\ntoken",
         ),
-        rows=tuple(_row(arm) for arm in record.arms),
+        rows=tuple(_row(arm, has_rates=has_rates) for arm in record.arms),
     )
 
 
 def _title(record: Record) -> str:
     spec = record.spec
-    rate = spec.get("request_rate")
-    load = "arrivals of its own" if rate is None else f"{rate} requests/s"
     ranks = spec.get("tensor_parallel_size", 1)
     device = f"{ranks} x {spec['device']}" if ranks != 1 else str(spec["device"])
     return (
-        f"{spec['model']}, workload {spec['workload']} ({spec['num_prompts']} requests, {load}), "
+        f"{spec['model']}, workload {spec['workload']} ({_load(record)}), "
         f"{spec['routing']} routing, {spec['dtype']} on {device}"
     )
 
 
-def _row(arm: Arm) -> tuple[str, ...]:
+def _load(record: Record) -> str:
+    spec = record.spec
+    requests = f"{spec['num_prompts']} requests"
+    if spec.get("find_rate"):
+        if duration := spec.get("duration_s"):
+            requests = f"requests of {duration:g} s"
+        slo = spec.get("slo")
+        kept = " and ".join(
+            f"{key.removesuffix('_ms')} {most:g} ms"
+            for key, most in (slo.items() if isinstance(slo, dict) else ())
+        )
+        return f"{requests}, each schedule at the highest rate with 90 % within {kept}"
+    rate = spec.get("request_rate")
+    return f"{requests}, " + ("arrivals of its own" if rate is None else f"{rate} requests/s")
+
+
+def _row(arm: Arm, *, has_rates: bool) -> tuple[str, ...]:
     return (
         arm.label,
+        *((_show(arm, AT_SLO, "{:.4g}"),) if has_rates else ()),
         _three(arm, "ttft", "{:.2f}", scale=1e-3),
         _three(arm, "tbt", "{:.1f}"),
         _three(arm, "e2e", "{:.1f}", scale=1e-3),
-        _three(arm, "queue", "{:.2f}", scale=1e-3),
+        *(() if has_rates else (_three(arm, "queue", "{:.2f}", scale=1e-3),)),
         _show(arm, "slo_attainment", "{:.1%}"),
         _show(arm, "goodput", "{:.2f}"),
         _show(arm, "output_token_throughput", "{:.0f}"),
@@ -84,6 +105,11 @@ def latency_notes(record: Record) -> tuple[str, ...]:
             "its end."
         ),
     ]
+    if record.spec.get("find_rate"):
+        said.append(
+            "Each schedule is at a rate of its own: their rates compare, to 1 %; their times and "
+            "joules do not. rates.jsonl in --output has all rates that were tried."
+        )
     if warmups := record.spec.get("num_warmups"):
         said.append(f"The first {warmups} requests to arrive are left out of latencies.")
     seen = dict.fromkeys(one.message for arm in record.arms for one in arm.warnings)

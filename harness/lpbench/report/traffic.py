@@ -4,6 +4,7 @@ Owns: the words and the rounding.
 Must not know: how a number was taken.
 """
 
+from lpbench.analysis.comparable import is_modelled
 from lpbench.record.schema import Arm, Audit, Reading, Record
 from lpbench.report.table import Table
 from lpbench.units import format_bytes
@@ -35,9 +36,11 @@ def traffic_table(record: Record) -> Table:
 def run_title(record: Record) -> str:
     """Return what ran and where."""
     spec = record.spec
+    ranks = spec.get("tensor_parallel_size", 1)
+    device = spec["device"] if ranks == 1 else f"{ranks} x {spec['device']}"
     return (
         f"{spec['model']}, workload {spec['workload']}, {spec['routing']} routing, "
-        f"{spec['dtype']} on {spec['device']}"
+        f"{spec['dtype']} on {device}"
     )
 
 
@@ -90,11 +93,31 @@ def _against(arm: Arm, first: Arm, base: float) -> str:
 
 
 def _grounds(record: Record) -> str:
+    if is_modelled(record):
+        return f"{modelled_by(record)}."
     routing = record.spec["routing"]
     drawn = "the model's own router" if routing == "model" else f"the router ({routing} draws)"
     return (
         f"counted from {drawn}, in one engine. Times are {str(record.spec['device']).upper()} "
         "times of this machine, one run, no interval."
+    )
+
+
+def modelled_by(record: Record) -> str:
+    """Return what the figures of a run follow from in which nothing ran."""
+    source = record.arms[0].metrics["expert_bytes"].source
+    return f"modelled by {source}, {record.spec['routing']} routing"
+
+
+def clock_note(record: Record) -> str:
+    """Return what arrivals are in, and what follows from it."""
+    if record.protocol.get("arrivals") == "seconds":
+        return (
+            "Requests arrive in seconds of the virtual clock: all arms are offered the same load."
+        )
+    return (
+        "Requests arrive by iteration: an arm with longer iterations is offered its load more "
+        "slowly."
     )
 
 
@@ -105,10 +128,7 @@ def notes(record: Record) -> tuple[str, ...]:
             "Two lines in a cell are mean and max. 'by prefill' is what prefill rows added to "
             "what the decodes read anyway; reload factor 1 is ideal."
         ),
-        (
-            "Requests arrive by iteration: an arm with longer iterations is offered its load "
-            "more slowly."
-        ),
+        clock_note(record),
     ]
     if record.audit is not None:
         said.append(_sameness(record.audit))

@@ -6,7 +6,7 @@ Must not know: devices, tensors.
 
 from dataclasses import dataclass, replace
 
-from lpbench.errors import InputError
+from lpbench.errors import MisfitError
 from lpbench.plan.request import PAGE_TOKENS
 from lpbench.shape.model import DTYPE_BYTES, ModelShape
 from lpbench.units import format_bytes
@@ -102,7 +102,7 @@ def plan_memory(
         reserved: how many of them to leave alone; None for a tenth.
 
     Raises:
-        InputError: it is more than there is.
+        MisfitError: it is more than there is.
     """
     size = DTYPE_BYTES[dtype]
     free = int(available * HEADROOM) if reserved is None else max(0, available - reserved)
@@ -130,7 +130,7 @@ def plan_memory(
             f"model {shape.name!r} in {dtype} needs {memory}, this machine has "
             f"{format_bytes(free)} to give; use a smaller model{smaller} or a smaller workload"
         )
-        raise InputError(msg)
+        raise MisfitError(msg)
     return memory
 
 

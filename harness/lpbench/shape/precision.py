@@ -1,7 +1,7 @@
 """How many bytes a model's values take, by the precision that its weights are held in.
 
 Owns: the precisions that can be modelled, the bytes of experts and of all weights in them.
-Must not know: how a value is coded, what is computed in.
+Must not know: how a value is coded, how fast it is computed with.
 """
 
 import math
@@ -24,24 +24,29 @@ class Precision:
             embeddings, activations, keys and values.
         expert_matrix_bytes: bytes of a value of experts' matrices, routed or shared, scales
             included.
+        computed_in: the dtype of its products.
     """
 
     name: str
     value_bytes: int
     expert_matrix_bytes: float
+    computed_in: str
 
 
 PRECISIONS: Mapping[str, Precision] = {
     **{
-        dtype: Precision(name=dtype, value_bytes=size, expert_matrix_bytes=size)
+        dtype: Precision(name=dtype, value_bytes=size, expert_matrix_bytes=size, computed_in=dtype)
         for dtype, size in DTYPE_BYTES.items()
     },
     "mxfp4": Precision(
-        name="mxfp4", value_bytes=DTYPE_BYTES["bfloat16"], expert_matrix_bytes=MXFP4_BYTES
+        name="mxfp4",
+        value_bytes=DTYPE_BYTES["bfloat16"],
+        expert_matrix_bytes=MXFP4_BYTES,
+        computed_in="bfloat16",
     ),
 }
 """The precisions by name; in mxfp4 all but the experts' matrices stays bfloat16, as GPT-OSS is
-released."""
+released, and the kernel makes bfloat16 of those before it multiplies."""
 
 
 def expert_bytes(shape: ModelShape, precision: Precision) -> int:

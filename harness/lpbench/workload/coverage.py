@@ -2,17 +2,20 @@
 
 Owns: the closed form for uniform routing, and the fast form of the popularity model behind
 `calibrated` routing.
-Must not know: models, schedules, layers: every layer is like every other in expectation.
+Must not know: models, schedules.
 """
 
 import math
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lpbench.plan.grid import Span
+from lpbench.plan.iteration import Segment
 from lpbench.workload.routing import LAYER_SPREAD, REQUEST_SPREAD
 
 Floats = NDArray[np.float64]
@@ -24,9 +27,53 @@ LEAST, MOST, STEPS = -40.0, 30.0, 2801
 """Logarithms between which the chance of not being touched is tabulated: 1 below, 0 above."""
 
 
-class Coverage(Protocol):
-    """Says how many distinct experts of a layer a batch touches."""
+MOST_KEPT = 1 << 16
+"""Batches of which the answer is kept: asked for often, worked out once."""
 
+
+class Coverage(Protocol):
+    """Says how many distinct experts the rows of a pass touch."""
+
+    def touched(
+        self, segment: Segment, layers: Span, *, first: Mapping[int, int], known: Mapping[int, int]
+    ) -> tuple[float, float]:
+        """Return the distinct experts of a segment's rows, and those of them that no decode takes.
+
+        Both are summed over layers.
+
+        Args:
+            segment: the rows.
+            layers: those of its layers that have experts.
+            first: of each prompt the position of its token 0 in the KV cache.
+            known: of each decode how many tokens it has: the last of them is its row.
+        """
+
+
+class ExpectedCoverage(ABC):
+    """In expectation every layer is like every other, and only how many rows there are counts."""
+
+    def __init__(self) -> None:
+        """Keep nothing yet."""
+        self._batch = lru_cache(maxsize=MOST_KEPT)(self._work_out)
+
+    def touched(
+        self, segment: Segment, layers: Span, *, first: Mapping[int, int], known: Mapping[int, int]
+    ) -> tuple[float, float]:
+        """Return the distinct experts of a segment's rows, and those of them that no decode takes.
+
+        Both are expected, and summed over layers.
+        """
+        del first, known
+        lengths = tuple([len(rows.tokens) for rows in segment.prompts])
+        distinct, prefill = self._batch(len(segment.decodes), lengths)
+        count = len(layers)
+        return count * distinct, count * prefill
+
+    def _work_out(self, decodes: int, prompts: tuple[int, ...]) -> tuple[float, float]:
+        distinct = self.distinct(decodes, prompts)
+        return distinct, distinct - self.distinct(decodes) if prompts else 0.0
+
+    @abstractmethod
     def distinct(self, decodes: int, prompts: tuple[int, ...] = ()) -> float:
         """Return the expected distinct experts of one layer.
 
@@ -36,20 +83,21 @@ class Coverage(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UniformCoverage:
+class UniformCoverage(ExpectedCoverage):
     """Every row takes k of E experts, all alike: E (1 - (1 - k/E)^rows) (PAPER.md 7)."""
 
-    num_experts: int
-    top_k: int
+    def __init__(self, *, num_experts: int, top_k: int) -> None:
+        """Take k and E."""
+        super().__init__()
+        self._num_experts = num_experts
+        self._left_out = 1.0 - top_k / num_experts
 
     def distinct(self, decodes: int, prompts: tuple[int, ...] = ()) -> float:
         """Return the expected distinct experts of one layer."""
-        rows = decodes + sum(prompts)
-        return self.num_experts * (1.0 - (1.0 - self.top_k / self.num_experts) ** rows)
+        return self._num_experts * (1.0 - self._left_out ** (decodes + sum(prompts)))
 
 
-class CalibratedCoverage:
+class CalibratedCoverage(ExpectedCoverage):
     """The popularity model of `RoutingDraws`, in expectation.
 
     There a row takes the k experts of smallest X / exp(s), X exponential and s the expert's
@@ -66,6 +114,7 @@ class CalibratedCoverage:
 
     def __init__(self, *, num_experts: int, top_k: int) -> None:
         """Make the table and solve for the threshold; top-k of E experts, k below E."""
+        super().__init__()
         self._num_experts = num_experts
         self._layers, self._weights = _normal_rule(LAYER_NODES, LAYER_SPREAD)
         requests, shares = _normal_rule(REQUEST_NODES, REQUEST_SPREAD)
@@ -105,7 +154,7 @@ def _normal_rule(nodes: int, spread: float) -> tuple[Floats, Floats]:
 
 
 @lru_cache(maxsize=64)
-def find_coverage(routing: str, *, num_experts: int, top_k: int) -> Coverage:
+def find_coverage(routing: str, *, num_experts: int, top_k: int) -> ExpectedCoverage:
     """Return the model of `calibrated` or `uniform` routing; it is made once."""
     if routing == "uniform" or top_k == num_experts:
         return UniformCoverage(num_experts=num_experts, top_k=top_k)

@@ -31,12 +31,17 @@ class Roofline:
         *,
         tensor_parallel: int = 1,
     ) -> None:
-        """Work out the rates; the device states a link where there is more than one of it."""
+        """Work out the rates; the device states a link where there is more than one of it.
+
+        Raises:
+            InputError: the device does not state the rate of this precision.
+        """
         self.operators = Operators(shape, precision)
         self._coefficients = coefficients
         self._tensor_parallel = tensor_parallel
         bandwidth = tensor_parallel * device.memory_bandwidth
-        rate = tensor_parallel * device.bf16_flops
+        flops = device.flops(precision.computed_in)
+        rate = tensor_parallel * flops
         self._per_byte = {kind: 1 / (bandwidth * s) for kind, s in coefficients.memory.items()}
         self._per_flop = {kind: 1 / (rate * s) for kind, s in coefficients.compute.items()}
         self._row_reduced_s = 0.0
@@ -47,10 +52,10 @@ class Roofline:
             moved = 2 * (tensor_parallel - 1) / tensor_parallel * row
             self._row_reduced_s = 2 * moved / (device.link_bandwidth * coefficients.link)
             self._reduced_s = 2 * coefficients.all_reduce_s
-        watts = device.tdp_w
+        watts = math.nan if device.tdp_w is None else device.tdp_w  # no joules follow from it
         self._idle_w = tensor_parallel * coefficients.idle_power * watts
         self._joules_per_byte = coefficients.memory_power * watts / device.memory_bandwidth
-        self._joules_per_flop = coefficients.compute_power * watts / device.bf16_flops
+        self._joules_per_flop = coefficients.compute_power * watts / flops
 
     def add_layers(self, cost: Cost, kind: LayerKind, rows: Rows, *, layers: int) -> None:
         """Add the operators of so many layers of one kind."""

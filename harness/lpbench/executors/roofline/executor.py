@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from lpbench.executors.executor import Cost, Execution
 from lpbench.executors.roofline.cost import Roofline
+from lpbench.plan.grid import Span
 from lpbench.plan.iteration import IterationPlan, Segment
 from lpbench.plan.request import Request
 from lpbench.shape.model import ModelShape
@@ -34,7 +35,6 @@ class RooflineExecutor:
         self._roofline = roofline
         self._coverage = coverage
         self._windows = tuple(window for window in roofline.operators.windows if window)
-        self._distinct: dict[tuple[int, tuple[int, ...]], float] = {}
         self._now_ns = 0
         self.start_arm(None)
 
@@ -63,7 +63,7 @@ class RooflineExecutor:
         if sampled := len(plan.decodes) + len(finishing):
             self._roofline.add_head(cost, sampled)
         self._roofline.finish(cost)
-        for request in finishing:
+        for request in (*plan.decodes, *finishing):
             self._known[request] += 1
         self._now_ns += round(cost.seconds * NS)
         return Execution(tokens={}, cost=cost)
@@ -82,11 +82,9 @@ class RooflineExecutor:
         self._now_ns = max(self._now_ns, until_ns)
 
     def _decode_keys(self, decodes: Sequence[int]) -> dict[int, int]:
-        """Return, by window, the keys that all decodes see, and count a token for each."""
+        """Return, by window, the keys that all decodes see."""
         known = self._known
         lengths = [known[request] for request in decodes]
-        for request, length in zip(decodes, lengths, strict=True):
-            known[request] = length + 1
         keys = {0: sum(lengths)}
         for window in self._windows:
             keys[window] = sum([min(length, window) for length in lengths])
@@ -94,31 +92,33 @@ class RooflineExecutor:
 
     def _add(self, cost: Cost, segment: Segment, keys: Mapping[int, int]) -> None:
         """Add the layers of one segment."""
-        decodes = len(segment.decodes)
-        lengths = tuple([len(rows.tokens) for rows in segment.prompts])
-        distinct = self._touched(decodes, lengths)
-        prefill = distinct - self._touched(decodes, ()) if lengths else 0.0
+        distinct, prefill, layers_with_experts = self.touched(segment)
         rows = Rows(
-            decodes=decodes,
+            decodes=len(segment.decodes),
             decode_keys=keys,
             prompts=[
                 (self._first[rows.request] + rows.tokens.start, len(rows.tokens))
                 for rows in segment.prompts
             ],
-            distinct=distinct,
+            distinct=distinct / max(1, layers_with_experts),
         )
-        count = rows.count
         for kind, layers in self._roofline.operators.kinds_in(segment.layers):
             self._roofline.add_layers(cost, kind, rows, layers=layers)
-            if not kind.is_dense:
-                cost.distinct += layers * distinct
-                cost.distinct_prefill += layers * prefill
-                cost.layer_passes += layers
-                cost.pairs += layers * count * self._shape.top_k
+        cost.distinct += distinct
+        cost.distinct_prefill += prefill
+        cost.layer_passes += layers_with_experts
+        cost.pairs += layers_with_experts * rows.count * self._shape.top_k
 
-    def _touched(self, decodes: int, lengths: tuple[int, ...]) -> float:
-        """Return the expected distinct experts of a batch; asked for often, worked out once."""
-        key = decodes, lengths
-        if key not in self._distinct:
-            self._distinct[key] = self._coverage.distinct(decodes, lengths)
-        return self._distinct[key]
+    def touched(self, segment: Segment) -> tuple[float, float, int]:
+        """Return the distinct experts of a segment's rows, and those that no decode takes.
+
+        Both are summed over the layers that have experts; how many those are comes last.
+        """
+        start, stop, dense = segment.layers.start, segment.layers.stop, self._shape.dense_layers
+        if stop <= dense:
+            return 0.0, 0.0, 0
+        layers = segment.layers if start >= dense else Span(dense, stop)
+        distinct, prefill = self._coverage.touched(
+            segment, layers, first=self._first, known=self._known
+        )
+        return distinct, prefill, len(layers)

@@ -18,7 +18,7 @@ from typing import Protocol
 import torch
 from safetensors import SafetensorError, safe_open
 
-from lpbench.errors import InputError
+from lpbench.errors import InputError, MisfitError
 from lpbench.executors.torch_engine.computed import is_computed
 from lpbench.executors.torch_engine.weights import (
     EXPERT_MATRICES,
@@ -172,13 +172,13 @@ def check_family(shape: ModelShape) -> None:
     """Hold a model to the families that the engine computes.
 
     Raises:
-        InputError: only the geometry of its family is known.
+        MisfitError: only the geometry of its family is known.
     """
     if not is_computed(shape):
         msg = (
             f"model {shape.name!r}: family {shape.family} is modelled only; use --executor roofline"
         )
-        raise InputError(msg)
+        raise MisfitError(msg)
 
 
 def check_checkpoint(folder: Path, shape: ModelShape) -> None:

@@ -1,0 +1,76 @@
+"""A point of the regime map: what is timed, against a count by hand; what is refused."""
+
+import pytest
+
+from lpbench.bench.listener import Silent
+from lpbench.bench.regime import _weighted_p99, run_regime
+from lpbench.bench.spec import Burst, RunSpec
+from lpbench.errors import InputError, MisfitError
+from lpbench.record.schema import Record
+from lpbench.record.store import RunStore
+
+
+def run(burst: Burst, *, executor: str = "roofline", **options: str) -> Record:
+    """Run a point of Qwen3-30B-A3B on an H200."""
+    spec = RunSpec(
+        model="qwen3-30b-a3b",
+        executor=executor,
+        device="h200",
+        burst=burst,
+        schedules=burst.schedules,
+        **options,  # type: ignore[arg-type]
+    )
+    return run_regime(spec, lambda: RunStore(output=None, json=None), Silent())
+
+
+def test_times_run_from_the_prompts_arrival_to_the_last_first_token() -> None:
+    """Four groups: four passes, the mean of one prompt's TTFT is their sum; nothing else counts."""
+    record = run(Burst(num_decodes=4, prompt_len=2048, chunks=(2048,), groups=(1, 4)))
+    whole, once, layered, adaptive = record.arms
+    assert [1, 1, 4] == [arm.metrics["iterations"].value for arm in (whole, once, layered)]
+    for arm in (whole, once):  # one pass: TTFT is its time, and so is every gap
+        assert arm.metrics["ttft_ms_mean"].value == arm.metrics["tbt_ms_p99"].value
+    assert whole.metrics["ttft_ms_mean"].value == once.metrics["ttft_ms_mean"].value
+    ttft, longest = (layered.metrics[name].value for name in ("ttft_ms_mean", "tbt_ms_max"))
+    assert ttft is not None
+    assert longest is not None
+    assert ttft / 4 <= longest < ttft / 3
+    assert (adaptive.metrics["tbt_ms_p99"].value or 0) <= 50
+    assert {"modelled"} == {one.method for arm in record.arms for one in arm.metrics.values()}
+
+
+def test_prompts_come_in_together() -> None:
+    """Two whole prompts one after the other: the mean TTFT is one and a half passes."""
+    record = run(Burst(num_decodes=1, prompts=2, prompt_len=4096, chunks=(4096,)))
+    chunked = record.arms[0].metrics
+    mean, last = chunked["ttft_ms_mean"].value, chunked["ttft_ms_max"].value
+    assert mean is not None
+    assert last == pytest.approx(mean * 4 / 3, rel=0.01)
+
+
+def test_a_percentile_over_gaps_that_come_so_many_times() -> None:
+    """Of 100 gaps one may be longer; of 99 none."""
+    assert 1.0 == _weighted_p99([(1.0, 99), (2.0, 1)])
+    assert 2.0 == _weighted_p99([(1.0, 98), (2.0, 1)])
+    assert None is _weighted_p99([])
+
+
+@pytest.mark.parametrize(
+    ("burst", "says"),
+    [
+        (Burst(num_decodes=250, context_len=30_000), "need 470025"),
+        (Burst(context_len=40_960), "leaves nothing of the 40960 positions"),
+        (Burst(prompt_len=50_000), "more than the 40960 positions"),
+        (Burst(num_decodes=8, prompts=8, chunks=(4,)), "could starve prompts"),
+    ],
+)
+def test_a_point_that_does_not_fit_is_refused(burst: Burst, says: str) -> None:
+    """One line; a sweep keeps such a cell apart."""
+    with pytest.raises(MisfitError, match=says):
+        run(burst)
+
+
+def test_a_point_is_modelled_alone() -> None:
+    """On torch it would take the machine's time for nothing that is measured."""
+    with pytest.raises(InputError, match="accepts: roofline"):
+        run(Burst(), executor="torch")
