@@ -9,12 +9,12 @@ from lpbench.bench.served import Clock, ServedLog
 from lpbench.bench.spec import Load, RunSpec
 from lpbench.bench.virtual import VirtualMachine
 
-SLO = {"ttft": 400.0}
+SLO = {"ttft": 1000.0}
 
 
 @pytest.mark.parametrize("schedule", ["chunked", "layered"])
-@pytest.mark.parametrize("num_kv_pages", [None, 1200], ids=["ample", "scarce"])
-@pytest.mark.parametrize("rate", [5.0, 9.0, 14.0, 30.0])
+@pytest.mark.parametrize("num_kv_pages", [None, 2000], ids=["ample", "scarce"])
+@pytest.mark.parametrize("rate", [2.0, 5.0, 9.0, 14.0])
 def test_lost_where_too_few_meet_the_ttft(
     schedule: str, num_kv_pages: int | None, rate: float
 ) -> None:

@@ -187,7 +187,7 @@ def test_a_list_of_nothing(lpbench: CommandLine, what: str) -> None:
     """An unknown catalogue is answered with the known ones."""
     result = lpbench("list", what)
     assert (BAD_INPUT, "") == (result.code, result.out)
-    assert "models, devices, workloads, schedules, meters" in one_line(result.err)
+    assert "models, devices, workloads, suites, schedules, meters" in one_line(result.err)
 
 
 @pytest.mark.parametrize(
