@@ -179,8 +179,17 @@ class _Search(Service):
                 break
         if not is_lost:
             self._script = self._script or log.tokens
-        self._tell(rate, arm=log.label, attainment=None if is_lost else log.attainment)
-        return not is_lost and log.attainment >= TARGET
+        attainment = None if is_lost else log.attainment
+        is_met = attainment is not None and attainment >= TARGET
+        line: dict[str, JsonValue] = {
+            "arm": log.label,
+            "request_rate": rate,
+            "num_prompts": len(self._experiment.prompts.requests),
+            "slo_attainment": attainment,  # null where the pass was given up
+            "meets_target": is_met,
+        }
+        self._store.lines("rates.jsonl").append((line,))
+        return is_met
 
     def _known_script(self) -> Script | None:
         """Return what a pass fed that has all requests on offer; None before there is one."""
@@ -200,17 +209,6 @@ class _Search(Service):
         arm = self._experiment.arms[at]
         self._listener.stage(f"{arm.label} at {rate:g} requests/s", self._work())
         return arm
-
-    def _tell(self, rate: float, *, arm: str, attainment: float | None) -> None:
-        """Write a rate that was tried; attainment is null where the pass was stopped, lost."""
-        line: dict[str, JsonValue] = {
-            "arm": arm,
-            "request_rate": rate,
-            "num_prompts": len(self._experiment.prompts.requests),
-            "slo_attainment": attainment,
-            "meets_target": attainment is not None and attainment >= TARGET,
-        }
-        self._store.lines("rates.jsonl").append((line,))
 
     def _reading(self, found: Bracket) -> Reading:
         reason = found.reason
