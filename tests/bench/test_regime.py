@@ -10,7 +10,7 @@ from lpbench.record.schema import Record
 from lpbench.record.store import RunStore
 
 
-def run(burst: Burst, *, executor: str = "roofline", **options: str) -> Record:
+def run(burst: Burst, *, executor: str = "roofline", num_kv_pages: int | None = None) -> Record:
     """Run a point of Qwen3-30B-A3B on an H200."""
     spec = RunSpec(
         model="qwen3-30b-a3b",
@@ -18,7 +18,7 @@ def run(burst: Burst, *, executor: str = "roofline", **options: str) -> Record:
         device="h200",
         burst=burst,
         schedules=burst.schedules,
-        **options,  # type: ignore[arg-type]
+        num_kv_pages=num_kv_pages,
     )
     return run_regime(spec, lambda: RunStore(output=None, json=None), Silent())
 
@@ -48,6 +48,22 @@ def test_prompts_come_in_together() -> None:
     assert last == pytest.approx(mean * 4 / 3, rel=0.01)
 
 
+def test_without_decodes_no_gap_is_timed() -> None:
+    """One pass, counted; the gap between tokens is absent and not zero."""
+    metrics = run(Burst(num_decodes=0, prompt_len=512, chunks=(512,))).arms[0].metrics
+    assert 1 == metrics["iterations"].value
+    assert ("absent", None) == (metrics["tbt_ms_p99"].validity, metrics["tbt_ms_p99"].value)
+
+
+def test_figures_of_a_schedule_that_preempts_are_not_valid() -> None:
+    """A prompt of 4096 tokens by 16 takes 256 passes: decodes outgrow the four pages each has."""
+    burst = Burst(num_decodes=64, prompt_len=4096, chunks=(16, 4096), groups=(1,))
+    pages = 64 * (2048 // 16 + 4) + 4096 // 16
+    slow, whole = run(burst, num_kv_pages=pages).arms[:2]
+    assert ["preempted"] == list(slow.metrics["ttft_ms_mean"].reasons)
+    assert "valid" == whole.metrics["ttft_ms_mean"].validity
+
+
 def test_a_percentile_over_gaps_that_come_so_many_times() -> None:
     """Of 100 gaps one may be longer; of 99 none."""
     assert 1.0 == _weighted_p99([(1.0, 99), (2.0, 1)])
@@ -58,7 +74,7 @@ def test_a_percentile_over_gaps_that_come_so_many_times() -> None:
 @pytest.mark.parametrize(
     ("burst", "says"),
     [
-        (Burst(num_decodes=250, context_len=30_000), "need 470025"),
+        (Burst(num_decodes=250, context_len=30_000), "need 470262"),
         (Burst(context_len=40_960), "leaves nothing of the 40960 positions"),
         (Burst(prompt_len=50_000), "more than the 40960 positions"),
         (Burst(num_decodes=8, prompts=8, chunks=(4,)), "could starve prompts"),
@@ -68,6 +84,23 @@ def test_a_point_that_does_not_fit_is_refused(burst: Burst, says: str) -> None:
     """One line; a sweep keeps such a cell apart."""
     with pytest.raises(MisfitError, match=says):
         run(burst)
+
+
+@pytest.mark.parametrize(
+    ("burst", "says"),
+    [
+        (Burst(num_decodes=-1), "num_decodes = -1 is out of range; accepted: 0 to"),
+        (Burst(prompts=0), "prompts = 0 is out of range; accepted: 1 to"),
+        (Burst(prompt_len=0), "prompt_len = 0"),
+        (Burst(context_len=-5), "context_len = -5"),
+        (Burst(tbt_budgets_ms=(0,)), "tbt_budget_ms=0 is out of range"),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused(burst: Burst, says: str) -> None:
+    """One line with the accepted range; not a cell that is kept apart."""
+    with pytest.raises(InputError, match=says) as caught:
+        run(burst)
+    assert not isinstance(caught.value, MisfitError)
 
 
 def test_a_point_is_modelled_alone() -> None:

@@ -21,10 +21,10 @@ from lpbench.bench.fit import Floats, fit
 from lpbench.bench.observed import ObservedRun, passes_of
 from lpbench.bench.power import Metered, fit_power, metered_windows, predicted_joules
 from lpbench.bench.replay import PassTimes, pass_times, replay
-from lpbench.bench.toml import to_toml
 from lpbench.errors import InputError
 from lpbench.executors.roofline.coefficients import Coefficients
 from lpbench.executors.roofline.cost import Roofline
+from lpbench.record.toml import to_toml
 from lpbench.shape.device import Device
 
 BLOCK = 10

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import psutil
 
 from lpbench import __version__
-from lpbench.bench.toml import rounded, to_toml
 from lpbench.record.provenance import cpu_model, installed_version
+from lpbench.record.toml import rounded, to_toml
 from lpbench.shape.device import Device
 from lpbench.units import format_bytes
 

@@ -20,8 +20,8 @@ import numpy as np
 
 from lpbench.bench.fit import Fitted, Floats
 from lpbench.bench.replay import SECONDS, PassTimes
-from lpbench.bench.toml import rounded
 from lpbench.executors.roofline.coefficients import Coefficients
+from lpbench.record.toml import rounded
 from lpbench.shape.operators import KINDS
 
 TABLES = ("memory", "compute")

@@ -15,9 +15,9 @@ import numpy as np
 from lpbench.bench.factors import Told, why_kept
 from lpbench.bench.fit import Floats, fit
 from lpbench.bench.observed import ObservedRun
-from lpbench.bench.toml import rounded
 from lpbench.executors.roofline.coefficients import Coefficients
 from lpbench.record.schema import Window
+from lpbench.record.toml import rounded
 from lpbench.shape.device import Device
 
 POWERS = ("idle_power", "memory_power", "compute_power")

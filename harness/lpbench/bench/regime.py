@@ -17,7 +17,6 @@ from typing import Literal
 
 from lpbench import __version__
 from lpbench.analysis.metrics import METRICS
-from lpbench.bench.burst import LONGEST
 from lpbench.bench.experiment import ArmSpec, Experiment, resolve
 from lpbench.bench.lines import plan_line
 from lpbench.bench.listener import Listener
@@ -25,13 +24,16 @@ from lpbench.bench.loop import Step, run_arm
 from lpbench.bench.spec import Burst, RunSpec
 from lpbench.bench.virtual import VirtualMachine
 from lpbench.errors import InputError, MisfitError
-from lpbench.executors.executor import Cost
 from lpbench.plan.request import PAGE_TOKENS, pages_for
 from lpbench.record.provenance import digest, environment
 from lpbench.record.schema import Arm, Ledger, Reading, Record, Schedule
 from lpbench.record.store import RunStore
 
 PASS = "regime"  # noqa: S105 - a pass over the workload, no password
+
+
+PAGES = 4
+"""By so many pages each decode may grow; one whose passes are more is not valid if it preempts."""
 
 
 def run_regime(spec: RunSpec, open_store: Callable[[], RunStore], listener: Listener) -> Record:
@@ -93,9 +95,9 @@ def run_regime(spec: RunSpec, open_store: Callable[[], RunStore], listener: List
 
 def _refuse_too_many(burst: Burst, num_kv_pages: int) -> None:
     """Refuse a point of which not all tokens fit: preemption is another experiment."""
-    growth = LONGEST // PAGE_TOKENS  # of the decodes together: a page lasts 16 passes
-    needed = burst.num_decodes * pages_for(burst.context_len + PAGE_TOKENS) + growth
-    needed += burst.prompts * pages_for(burst.prompt_len + 1)
+    growth = PAGES * PAGE_TOKENS
+    needed = burst.num_decodes * pages_for(burst.context_len + growth)
+    needed += burst.prompts * pages_for(burst.prompt_len)
     if needed > num_kv_pages:
         msg = (
             f"{burst.num_decodes} decodes at {burst.context_len} tokens and {burst.prompts} "
@@ -133,20 +135,21 @@ class _BurstLog:
     burst: Burst
     first_ms: list[float] = field(default_factory=list)
     gaps_ms: list[tuple[float, int]] = field(default_factory=list)
-    cost: Cost = field(default_factory=Cost)
+    passes: int = 0
+    distinct: float = 0.0
     start_ns: int | None = None
     preemptions: int = 0
+    has_lost_a_decode: bool = False
     plans: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
     def observe(self, step: Step) -> None:
         """Add one pass."""
         self.start_ns = step.start_ns if self.start_ns is None else self.start_ns
         self.plans.update(plan_line(step.plan))
-        cost = step.execution.modelled
-        self.cost.bytes += cost.bytes
-        self.cost.distinct += cost.distinct
-        self.cost.joules += cost.joules
+        self.passes += 1
+        self.distinct += step.execution.modelled.distinct
         self.preemptions += len(step.preempted)
+        self.has_lost_a_decode |= any(one < self.burst.num_decodes for one in step.settled.finished)
         if step.plan.decodes:
             self.gaps_ms.append(((step.stop_ns - step.start_ns) / 1e6, len(step.plan.decodes)))
         new = sum(one >= self.burst.num_decodes for one in step.settled.sampled)
@@ -160,10 +163,18 @@ class _BurstLog:
             "ttft_ms_max": max(self.first_ms),
             "tbt_ms_p99": _weighted_p99(gaps),
             "tbt_ms_max": gaps[-1][0] if gaps else None,
-            "iterations": len(self.gaps_ms),
+            "iterations": self.passes,
             "preemptions": self.preemptions,
-            "expert_bytes": weight * self.cost.distinct,
+            "expert_bytes": weight * self.distinct,
         }
+        against = tuple(
+            reason
+            for reason, holds in (
+                ("preempted", self.preemptions > 0),
+                ("decodes_ended", self.has_lost_a_decode),
+            )
+            if holds
+        )
         return Arm(
             label=arm.label,
             schedule=Schedule(name=arm.policy.name, params=dict(arm.policy.params)),
@@ -175,8 +186,8 @@ class _BurstLog:
                     unit=METRICS[name].unit,
                     method="modelled",
                     source=source,
-                    validity="absent" if value is None else "valid",
-                    reasons=("no_samples",) if value is None else (),
+                    validity="absent" if value is None else "invalid" if against else "valid",
+                    reasons=("no_samples",) if value is None else against,
                     pass_=PASS,
                 )
                 for name, value in values.items()

@@ -20,7 +20,6 @@ it runs.
 import json
 import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -34,6 +33,7 @@ from lpbench.bench.spec import Burst, Load, RunSpec
 from lpbench.data import data_folder
 from lpbench.errors import InputError
 from lpbench.record.provenance import digest
+from lpbench.record.toml import read_toml
 from lpbench.registry import unknown
 
 MOST_CELLS = 10_000
@@ -112,12 +112,7 @@ def read_suite(path: Path) -> Suite:
         InputError: no such file, not TOML, a key that is not known or given twice, a value of a
             wrong type, an empty list, two cells that are the same run, or too many cells.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"suite file {path} does not exist") from None
-    except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not TOML, or too deep
-        raise InputError(f"suite file {path} cannot be read: {error}") from None
+    document = read_toml(path, what="suite")
     try:
         return _parse(document, name=path.stem)
     except InputError as error:

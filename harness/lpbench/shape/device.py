@@ -6,7 +6,6 @@ Must not know: which device is here, how it is measured.
 """
 
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ from reprlib import repr as brief
 
 from lpbench.data import data_folder
 from lpbench.errors import InputError
+from lpbench.record.toml import read_toml
 from lpbench.registry import unknown
 
 
@@ -93,12 +93,7 @@ def find_device(name: str) -> Device:
         if path.stem in device_names():
             msg = f"device file {path} is named as a device of the catalogue; name it otherwise"
             raise InputError(msg)
-    try:
-        entry = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"device file {path} does not exist") from None
-    except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not TOML, or too deep
-        raise InputError(f"device file {path} cannot be read: {error}") from None
+    entry = read_toml(path, what="device")
     return read_device(entry, name=path.stem.encode(errors="backslashreplace").decode())
 
 

@@ -10,12 +10,12 @@ Must not know: the model.
     every = 2                 # iterations from one to the next (default 0)
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lpbench.errors import InputError
+from lpbench.record.toml import read_toml
 from lpbench.workload.requests import Line, check_lines, parse_line, parse_requests, read_text
 from lpbench.workload.trace import find_format, parse_trace
 
@@ -84,14 +84,7 @@ def read_workload(path: Path) -> Workload:
     Raises:
         InputError: no such file, not TOML, or an entry that is not a request.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        msg = f"workload file {path} does not exist"
-        raise InputError(msg) from None
-    except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not TOML, or too deep
-        msg = f"workload file {path} cannot be read: {error}"
-        raise InputError(msg) from None
+    document = read_toml(path, what="workload")
     entries = document.get("requests")
     if not isinstance(entries, list):
         msg = f"workload {path.name}: has no [[requests]]"

@@ -5,13 +5,13 @@ Must not know: models, plans, which device they are applied to.
 """
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lpbench.data import data_folder
 from lpbench.errors import InputError
+from lpbench.record.toml import read_toml
 from lpbench.registry import unknown
 from lpbench.shape.operators import KINDS
 
@@ -93,12 +93,7 @@ def find_coefficients(name: str) -> Coefficients:
         path = Path(name)
         if path.suffix != ".toml":
             raise InputError(unknown("coefficients", name, known=coefficient_names()))
-    try:
-        entry = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"coefficients file {path} does not exist") from None
-    except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not TOML, or too deep
-        raise InputError(f"coefficients file {path} cannot be read: {error}") from None
+    entry = read_toml(path, what="coefficients")
     return read_coefficients(entry, name=path.stem)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpbench.bench.toml import rounded, to_toml
+from lpbench.record.toml import rounded, to_toml
 
 KEYS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz_", min_size=1)
 TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"])) | st.text(alphabet=printable)

@@ -1,14 +1,33 @@
-"""Values as TOML that tomllib reads back.
+"""TOML: a user's file read, or refused in one line; values written so that tomllib reads them back.
 
-Owns: the text of numbers, strings, lists of strings and one level of tables.
+Owns: the messages for a file that cannot be read; the text of numbers, strings, lists of strings
+and one level of tables.
 Must not know: what the values mean.
 """
 
 import json
+import tomllib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lpbench.errors import InputError
 
 DIGITS = 4
 """Digits of a number that was measured or fitted: more would not come out again."""
+
+
+def read_toml(path: Path, *, what: str) -> dict[str, object]:
+    """Return the document of a file; `what` says whose file a message is of.
+
+    Raises:
+        InputError: there is no such file, or it is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{what} file {path} does not exist") from None
+    except (OSError, ValueError, RecursionError) as error:  # not UTF-8, not TOML, or too deep
+        raise InputError(f"{what} file {path} cannot be read: {error}") from None
 
 
 def rounded(value: float) -> float:
