@@ -7,14 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lpbench.bench.experiment import (
-    DEFAULT_INPUT_LEN,
-    DEFAULT_OUTPUT_LEN,
-    DEFAULT_PROMPTS,
-    MAX_SEED,
-    fingerprint,
-    resolve,
-)
+from lpbench.bench.experiment import MAX_SEED, fingerprint, resolve
+from lpbench.bench.offered import DEFAULT_INPUT_LEN, DEFAULT_OUTPUT_LEN, DEFAULT_PROMPTS
 from lpbench.bench.spec import RunSpec
 from lpbench.errors import InputError
 from tests.bench.tiny import CONFIG, tiny_spec

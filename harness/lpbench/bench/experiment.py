@@ -13,16 +13,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from lpbench.bench.burst import burst_workload
 from lpbench.bench.loop import Limits
+from lpbench.bench.offered import by_seconds, offered_workload
 from lpbench.bench.prediction import predicting, predictor_of
 from lpbench.bench.prompts import Prompts, resolve_prompts
-from lpbench.bench.spec import (
-    DEFAULT_COEFFICIENTS,
-    DEFAULT_LOAD_WORKLOAD,
-    DEFAULT_WORKLOAD,
-    RunSpec,
-)
+from lpbench.bench.spec import DEFAULT_COEFFICIENTS, RunSpec
 from lpbench.errors import InputError
 from lpbench.executors.executor import CONTEXT_CHUNK
 from lpbench.plan.policy import Policy
@@ -34,9 +29,6 @@ from lpbench.shape.catalogue import find_shape
 from lpbench.shape.memory import Needs
 from lpbench.shape.model import DTYPE_BYTES, ModelShape
 from lpbench.shape.precision import PRECISIONS
-from lpbench.workload.arrivals import with_arrivals
-from lpbench.workload.catalogue import find_workload
-from lpbench.workload.workload import MOST_REQUESTS, Workload, from_requests, uniform
 
 if TYPE_CHECKING:
     from lpbench.workload.recorded import RoutingTrace
@@ -53,11 +45,6 @@ MOST = 1_000_000_000
 
 DRAW_BYTES = 2
 """Bytes of one drawn expert id."""
-
-DEFAULT_PROMPTS = 8
-"""Equal requests when only their lengths are given."""
-DEFAULT_INPUT_LEN = 512
-DEFAULT_OUTPUT_LEN = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,13 +134,13 @@ def resolve(spec: RunSpec) -> Experiment:
     trace = _trace(spec)
     chosen = spec.routing if trace is None else RECORDED
     routing = chosen or ("calibrated" if folder is None else "model")
-    workload = _offered(_workload(spec, shape), spec)
+    workload = offered_workload(spec, shape)
     prompts = resolve_prompts(
         workload,
         shape,
         folder=folder,
         seed=spec.seed,
-        by_seconds=_by_seconds(workload, spec),
+        by_seconds=by_seconds(workload, spec),
         has_ids=not is_modelled,
     )
     if trace is not None:
@@ -280,85 +267,3 @@ def fingerprint(folder: Path) -> str:
             file.seek(max(0, size - (1 << 20)))
             total.update(file.read())
     return total.hexdigest()
-
-
-def _by_seconds(workload: Workload, spec: RunSpec) -> bool:
-    """Return whether requests arrive in seconds: under a load, and on the roofline where they say.
-
-    Its clock is virtual, so that counts depend on no machine's speed.
-    """
-    if spec.load is not None:
-        return True
-    return spec.executor == "roofline" and any(line.arrival_s for line in workload.lines)
-
-
-def _offered(workload: Workload, spec: RunSpec) -> Workload:
-    """Return the workload with the arrivals of the load, cut to its duration.
-
-    Raises:
-        InputError: a rate beside arrivals of the workload's own, a duration or number out of
-            range, or nothing left.
-    """
-    load = spec.load
-    if load is None:
-        return workload
-    if load.num_warmups < 0:
-        raise InputError(f"--num-warmups {load.num_warmups} is out of range; accepted: 0 or more")
-    if load.duration_s is not None and not load.duration_s > 0:
-        raise InputError(f"--duration {load.duration_s} is out of range; accepted: seconds above 0")
-    if load.request_rate is not None:
-        workload = with_arrivals(
-            workload, rate=load.request_rate, burstiness=load.burstiness, seed=spec.seed
-        )
-    if load.duration_s is not None:
-        kept = [line for line in workload.lines if (line.arrival_s or 0) < load.duration_s]
-        if not kept:
-            raise InputError(f"--duration {load.duration_s:g}: no request arrives before that")
-        workload = replace(workload, lines=tuple(kept))
-    if load.num_warmups >= len(workload.lines):
-        msg = (
-            f"--num-warmups {load.num_warmups} leaves none of the {len(workload.lines)} requests "
-            "to measure"
-        )
-        raise InputError(msg)
-    return workload
-
-
-def _workload(spec: RunSpec, shape: ModelShape) -> Workload:
-    if spec.burst is not None:
-        return burst_workload(
-            spec.burst, num_layers=shape.num_layers, num_positions=shape.max_positions
-        )
-    lengths = spec.input_len is not None or spec.output_len is not None
-    given = [
-        option
-        for option, value in (
-            ("--workload", spec.workload),
-            ("--requests", spec.requests),
-            ("--input-len/--output-len", lengths or None),
-        )
-        if value is not None
-    ]
-    if len(given) > 1:
-        msg = f"{' and '.join(given)} exclude each other; use one of them"
-        raise InputError(msg)
-    if lengths:
-        if (spec.num_prompts or 0) > MOST_REQUESTS:
-            msg = (
-                f"--num-prompts {spec.num_prompts} is out of range; accepted: 1 to {MOST_REQUESTS}"
-            )
-            raise InputError(msg)
-        return uniform(
-            num_prompts=spec.num_prompts or DEFAULT_PROMPTS,
-            input_len=spec.input_len or DEFAULT_INPUT_LEN,
-            output_len=spec.output_len or DEFAULT_OUTPUT_LEN,
-        )
-    if spec.requests is not None:
-        workload = from_requests(spec.requests)
-        return workload if spec.num_prompts is None else workload.first(spec.num_prompts)
-    default = DEFAULT_WORKLOAD if spec.load is None else DEFAULT_LOAD_WORKLOAD
-    return find_workload(
-        default if spec.workload is None else spec.workload,
-        num_prompts=spec.num_prompts,
-        seed=spec.seed,
-    )
