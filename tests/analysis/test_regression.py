@@ -166,7 +166,7 @@ def test_nothing_to_gate_is_refused() -> None:
     bare = [
         example_record(arms=tuple(without(arm, *METRICS) for arm in RECORD.arms)) for _ in range(6)
     ]
-    with pytest.raises(InputError, match="no time and no joule that is valid in every run"):
+    with pytest.raises(InputError, match="no time, rate or joule that is valid in every run"):
         regressions(bare, runs())
 
 
@@ -190,7 +190,7 @@ def test_six_runs_a_side_are_the_fewest(count: int) -> None:
 def test_another_machine_is_refused() -> None:
     """Times and joules are of the hardware that the baseline names."""
     there = [one.model_copy(update={"environment": {"cpu": "another"}}) for one in runs()]
-    with pytest.raises(InputError, match="times and joules need the same cpu"):
+    with pytest.raises(InputError, match="times, rates and joules need the same cpu"):
         regressions(runs(), there)
 
 

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.command import BAD_INPUT, OK, CommandLine, one_line
 
 REQUESTS = (
@@ -50,3 +52,36 @@ def test_a_modelled_baseline_of_it_is_checked_again(lpbench: CommandLine, tmp_pa
     )
     assert OK == result.code, result.err
     assert OK == lpbench("check", "--baseline", path).code
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("traffic", "--schedule", "chunked"), "--predict-by h200 goes with schedule adaptive"),
+        (("plan", "--schedule", "layered"), "--predict-by h200 goes with schedule adaptive"),
+        (("traffic", "--tensor-parallel-size", "2"), "--predict-by h200 goes with"),
+    ],
+)
+def test_what_nobody_predicts_by_is_refused(
+    lpbench: CommandLine, options: tuple[str, ...], says: str
+) -> None:
+    """An option that would do nothing is no option."""
+    result = lpbench(*options, "--predict-by", "h200")
+    assert BAD_INPUT == result.code
+    assert says in one_line(result.err)
+
+
+def test_an_empty_device_is_none_of_the_catalogue(lpbench: CommandLine) -> None:
+    """It does not stand for a default."""
+    result = lpbench("traffic", "--schedule", "adaptive", "--predict-by", "")
+    assert BAD_INPUT == result.code
+    assert "unknown device ''" in one_line(result.err)
+
+
+def test_a_preview_says_by_whose_times_it_was_planned(lpbench: CommandLine) -> None:
+    """Device, precision and the context that decodes are taken to have."""
+    options = ("plan", "--schedule", "adaptive", "--decodes", "4", "--predict-by", "b200")
+    said = " ".join(lpbench(*options).out.split())
+    assert "kernels coefficients on b200, bfloat16, every decode at 2048 tokens" in said
+    by = json.loads(lpbench(*options, "--dtype", "float32", "--json", "-").out)["predicted_by"]
+    assert ("b200", "float32") == (by["device"], by["dtype"])

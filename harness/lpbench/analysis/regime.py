@@ -21,20 +21,28 @@ class Outcome:
     Attributes:
         schedule: its name.
         label: with its parameters.
-        ttft_ms: mean over the prompts.
+        ttft_ms: mean over the prompts; None where its figures are not valid.
         tbt_ms: p99 over the gaps of the decodes; None where there were none.
         budget_ms: the budget it was told to keep; None for one that knows no budget.
     """
 
     schedule: str
     label: str
-    ttft_ms: float
+    ttft_ms: float | None
     tbt_ms: float | None
     budget_ms: int | None = None
 
     def keeps(self, budget_ms: int) -> bool:
         """Return whether its p99 TBT is within a budget."""
         return self.tbt_ms is None or self.tbt_ms <= budget_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best that a schedule makes of a field: with which parameters, and how fast."""
+
+    label: str
+    ttft_ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +53,12 @@ class Field:
         budget_ms: most milliseconds of the p99 TBT.
         best: by schedule the best outcome of its parameters that keeps the budget; those that
             cannot keep it are not there.
+        void: schedules that have no figure but ones that are not valid.
     """
 
     budget_ms: int
-    best: Mapping[str, Outcome]
+    best: Mapping[str, "Best"]
+    void: frozenset[str] = frozenset()
 
     @property
     def winner(self) -> str | None:
@@ -83,16 +93,20 @@ def fields_of(outcomes: Iterable[Outcome]) -> tuple[Field, ...]:
     """Return a point under each budget that adaptive was told, in ascending order."""
     outcomes = tuple(outcomes)
     budgets = sorted({one.budget_ms for one in outcomes if one.budget_ms is not None})
-    return tuple(
-        Field(budget_ms=budget, best=_best(outcomes, budget_ms=budget)) for budget in budgets
-    )
+    return tuple(_field(outcomes, budget_ms=budget) for budget in budgets)
 
 
-def _best(outcomes: Sequence[Outcome], *, budget_ms: int) -> dict[str, Outcome]:
-    best: dict[str, Outcome] = {}
+def _field(outcomes: Sequence[Outcome], *, budget_ms: int) -> Field:
+    best: dict[str, Best] = {}
+    valid, void = set(), set()
     for one in outcomes:
-        if one.budget_ms not in (None, budget_ms) or not one.keeps(budget_ms):
+        if one.budget_ms not in (None, budget_ms):
             continue
-        if one.schedule not in best or one.ttft_ms < best[one.schedule].ttft_ms:
-            best[one.schedule] = one
-    return best
+        if one.ttft_ms is None:
+            void.add(one.schedule)
+            continue
+        valid.add(one.schedule)
+        known = best.get(one.schedule)
+        if one.keeps(budget_ms) and (known is None or one.ttft_ms < known.ttft_ms):
+            best[one.schedule] = Best(one.label, one.ttft_ms)
+    return Field(budget_ms=budget_ms, best=best, void=frozenset(void - valid))

@@ -79,8 +79,8 @@ def regressions(
         refuse_mixed(runs, name=name)
         if len(runs) < FEWEST:
             msg = (
-                f"{name} has {len(runs)} runs; times and joules are gated over {FEWEST} or more, "
-                f"as --num-runs {FEWEST} makes them"
+                f"{name} has {len(runs)} runs; times, rates and joules are gated over {FEWEST} or "
+                f"more, as --num-runs {FEWEST} makes them"
             )
             raise InputError(msg)
     refuse_incomparable(baseline[0], candidate[0])
@@ -88,12 +88,12 @@ def regressions(
         passes = f"{baseline[0].command!r} and {candidate[0].command!r}"
         raise InputError(f"not comparable: the passes are {passes}")
     if differ := differing_conditions(baseline[0], candidate[0]):
-        msg = f"not comparable: times and joules need the same {', '.join(differ)}"
+        msg = f"not comparable: times, rates and joules need the same {', '.join(differ)}"
         raise InputError(msg)
     turns = in_turn(baseline, candidate)
     figures, void = _side_by_side(*(turns or (baseline, candidate)))
     if not figures and not void:
-        raise InputError("the baseline has no time and no joule that is valid in every run")
+        raise InputError("the baseline has no time, rate or joule that is valid in every run")
     confidence = 1 - (1 - CONFIDENCE) / max(1, len(figures))
     found = []
     for (label, name), (before, after) in figures.items():

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from pydantic import JsonValue
 from pydantic_core import to_json
@@ -140,6 +141,8 @@ def open_cells(
             known = _read(path)
             _refuse_other(folder, suite, known)
             _refuse_changed(folder, resolved, known)
+            if new := _new(resolved, known):
+                write_atomically(path, _to_json(suite, {**_before(known), **new}))
         else:
             write_atomically(path, _to_json(suite, resolved))
         store = CellStore(folder, caution=caution)
@@ -203,13 +206,26 @@ def _refuse_other(folder: Path, suite: Suite, known: _Fields) -> None:
         raise InputError(msg)
 
 
+def _before(known: _Fields) -> dict[str, Any]:
+    """Return what the cells came to when the sweep began, by id."""
+    return before if isinstance(before := known["resolved"], dict) else {}
+
+
+def _new(
+    resolved: Mapping[str, Mapping[str, JsonValue]], known: _Fields
+) -> dict[str, Mapping[str, JsonValue]]:
+    """Return what cells come to that can run now and were refused when the sweep began."""
+    before = _before(known)
+    return {name: now for name, now in resolved.items() if not isinstance(before.get(name), dict)}
+
+
 def _refuse_changed(
     folder: Path, resolved: Mapping[str, Mapping[str, JsonValue]], known: _Fields
 ) -> None:
     """Refuse a folder whose suite comes to something else now: a file it names was edited."""
-    before = known["resolved"]
+    before = _before(known)
     for name, now in resolved.items():
-        then = before.get(name) if isinstance(before, dict) else None
+        then = before.get(name)
         if not isinstance(then, dict):
             continue  # it was refused then
         for key in (key for key, value in now.items() if then.get(key) != value):

@@ -1,9 +1,9 @@
-"""The keys of a suite's base and grid: the fields of RunSpec and Load, as a file spells them.
+"""The keys of a suite's base and grid: fields of RunSpec, Load and Burst, as a file spells them.
 
 Owns: their names, what their values may be, the field each of them sets.
 Must not know: grids, cells, single fields but those whose text has a form of its own.
 
-A field that is added to RunSpec or Load is a key without a change here.
+A field that is added to one of them is a key without a change here.
 """
 
 import json
@@ -32,6 +32,12 @@ COMMANDS = tuple(OWNERS)
 
 _WORKLOADS = ("workload", "requests", "num_prompts", "input_len", "output_len")
 
+MAP_KEYS = (
+    *("model", "device", "tensor_parallel_size", "dtype"),
+    *("num_decodes", "prompt_len", "prompts"),
+)
+"""What a point of the regime map always says of itself: whose map it is on, and where."""
+
 ALIASES = {"schedules": "schedule", "duration_s": "duration"}
 """Second names of keys: those of the fields."""
 
@@ -49,7 +55,7 @@ class Key:
     """A key and the field it sets.
 
     Attributes:
-        owner: RunSpec or Load.
+        owner: RunSpec, Load or Burst.
         field: of it.
         hint: the type of its values in a file, lists as tuples.
         read: makes the field's value of one.
@@ -118,8 +124,10 @@ def first_names(
     found: dict[str, object] = {}
     for given, value in table.items():
         key = ALIASES.get(given, given)
-        if key not in keys and key in keys_of(LATENCY):
-            raise InputError(f'{where}: {given} goes with command = "{LATENCY}"')
+        others = [command for command in COMMANDS if key in keys_of(command)]
+        if key not in keys and others:
+            commands = " or ".join(f'command = "{one}"' for one in others)
+            raise InputError(f"{where}: {given} goes with {commands}")
         if key not in keys:
             raise InputError(f"{where}: {unknown('key', given, known=keys)}")
         if key in found:

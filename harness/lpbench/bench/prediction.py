@@ -80,7 +80,7 @@ def model_device(spec: RunSpec, shape: ModelShape, *, device: str | None) -> Mod
     from lpbench.executors.roofline.coefficients import find_coefficients
     from lpbench.executors.roofline.cost import Roofline
 
-    found = find_device(device or DEFAULT_DEVICE)
+    found = find_device(DEFAULT_DEVICE if device is None else device)
     dtype = spec.dtype or DEFAULT_MODELLED_DTYPE
     if spec.executor != "roofline":
         dtype = DEFAULT_MODELLED_DTYPE if found.cuda_names else "float32"
@@ -118,12 +118,15 @@ def predictor_of(
         MisfitError: as `model_device`.
     """
     names = [policy.name for policy in policies if isinstance(policy, Predictive)]
+    if not names and spec.predict_by is not None:
+        msg = f"--predict-by {spec.predict_by} goes with schedule adaptive: no other predicts"
+        raise InputError(msg)
     if not names:
         return None, {}
     from lpbench.executors.roofline.predictor import RooflinePredictor
     from lpbench.workload.coverage import find_coverage
 
-    device = spec.predict_by or spec.device
+    device = spec.device if spec.predict_by is None else spec.predict_by
     if spec.predict_by is None and spec.executor != "roofline":
         msg = (
             f"schedule {names[0]!r} plans by predicted times: --predict-by says whose, a device of "

@@ -6,6 +6,8 @@ Must not know: torch, routers, clocks.
 
 from dataclasses import dataclass
 
+from pydantic import JsonValue
+
 from lpbench.bench.prediction import predicting, predictor_of
 from lpbench.bench.spec import RunSpec
 from lpbench.errors import InputError
@@ -13,6 +15,7 @@ from lpbench.plan.check import check_plan
 from lpbench.plan.grid import Tile
 from lpbench.plan.iteration import IterationPlan, Segment
 from lpbench.plan.policy import View
+from lpbench.plan.predictor import Predictor
 from lpbench.plan.request import Progress, Request
 from lpbench.plan.schedules import parse_schedule
 from lpbench.shape.model import ModelShape
@@ -36,6 +39,24 @@ class PreviewStep:
         return self.plan.prefill[0].tile
 
 
+def preview_predictor(
+    schedule: str, shape: ModelShape, *, predict_by: str | None, dtype: str
+) -> tuple[Predictor | None, dict[str, JsonValue]]:
+    """Return what a schedule plans by that predicts, under uniform routing, and its names.
+
+    Args:
+        schedule: as typed.
+        shape: the model's geometry.
+        predict_by: the device, by name or file; None for the roofline's default.
+        dtype: in which it computes.
+
+    Raises:
+        InputError: no such device, or a schedule that predicts nothing.
+    """
+    spec = RunSpec(executor="roofline", predict_by=predict_by, dtype=dtype)
+    return predictor_of([parse_schedule(schedule)], spec, shape, routing="uniform")
+
+
 def preview(
     schedule: str,
     shape: ModelShape,
@@ -43,7 +64,7 @@ def preview(
     prompt_tokens: int,
     num_decodes: int,
     bytes_per_value: int,
-    predict_by: str | None = None,
+    predictor: Predictor | None = None,
 ) -> tuple[PreviewStep, ...]:
     """Return the iterations from the prompt's first tile to its last.
 
@@ -53,10 +74,10 @@ def preview(
         prompt_tokens: length of the prompt.
         num_decodes: requests that decode all along.
         bytes_per_value: of the weights.
-        predict_by: the device, by name or file, that a schedule predicts which plans by times.
+        predictor: what a schedule plans by that predicts.
 
     Raises:
-        InputError: a length is out of range, the schedule cannot serve it, or no such device.
+        InputError: a length is out of range or the schedule cannot serve it.
     """
     if num_decodes < 0 or not 1 <= prompt_tokens <= shape.max_positions:
         msg = (
@@ -64,10 +85,7 @@ def preview(
             f"to the {shape.max_positions} positions of {shape.name}, 0 or more"
         )
         raise InputError(msg)
-    policy = parse_schedule(schedule)
-    spec = RunSpec(executor="roofline", predict_by=predict_by)
-    predictor, _ = predictor_of([policy], spec, shape, routing="uniform")
-    policy = predicting(policy, predictor)
+    policy = predicting(parse_schedule(schedule), predictor)
     request = Request(index=num_decodes, prompt_tokens=prompt_tokens, output_tokens=1)
     decoding = [Request(index=at, prompt_tokens=1, output_tokens=1) for at in range(num_decodes)]
     policy.refuse([*decoding, request], max_num_seqs=num_decodes + 1)

@@ -28,7 +28,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from lpbench.bench.keys import COMMANDS, LATENCY, REGIME, Key, first_names, keys_of, wrong
+from lpbench.bench.keys import COMMANDS, LATENCY, MAP_KEYS, REGIME, Key, first_names, keys_of, wrong
 from lpbench.bench.spec import Burst, Load, RunSpec
 from lpbench.data import data_folder
 from lpbench.errors import InputError
@@ -200,6 +200,8 @@ def _cells(
     if count > MOST_CELLS:
         raise InputError(f"the grid has {count} cells; accepted: {MOST_CELLS} at most")
     varied = tuple(dict.fromkeys(key for grid in grids for key in grid))
+    if command == REGIME:
+        varied = (*varied, *(key for key in MAP_KEYS if key not in varied))
     cells: dict[str, Cell] = {}
     for grid in grids:
         for values in product(*grid.values()):

@@ -65,8 +65,8 @@ def check(
     again. Where nothing ran (--executor roofline) every figure is deterministic.
 
     Exit codes: 0 as good, 2 not comparable, 3 a figure differs or got worse, 4
-    it seems worse but is not confirmed, 5 DRAM bytes that the baseline has were
-    measured without success.
+    it seems worse but is not confirmed, 5 DRAM bytes, times, rates or joules that
+    the baseline has are not valid here, a rate of 0 among them.
     """
     from lpbench.analysis.gate import gate
     from lpbench.cli.render import console
@@ -197,6 +197,8 @@ def _check_times(baseline: "Sequence[Record]", record: Path, confirm: Path | Non
     if worse or differ:
         raise typer.Exit(REGRESSION)
     if found.void:
-        raise InvalidMeasurementError("times or joules that the baseline has are not valid here")
+        raise InvalidMeasurementError(
+            "times, rates or joules that the baseline has are not valid here"
+        )
     if any(one.is_red for one in found.changes):
         raise typer.Exit(INCONCLUSIVE)

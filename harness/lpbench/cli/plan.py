@@ -35,7 +35,7 @@ def plan(
 
     Dense layers have none; shared experts, which every row passes, are summed apart.
     """
-    from lpbench.bench.preview import preview
+    from lpbench.bench.preview import preview, preview_predictor
     from lpbench.cli.output import STDOUT, write_text
     from lpbench.cli.render import console, print_table
     from lpbench.record.store import check_writable
@@ -47,19 +47,20 @@ def plan(
         check_writable(Path(json))
     shape, _ = find_shape(model)
     size = dtype_bytes(dtype)
+    predictor, planned_by = preview_predictor(schedule, shape, predict_by=predict_by, dtype=dtype)
     steps = preview(
         schedule,
         shape,
         prompt_tokens=prompt,
         num_decodes=decodes,
         bytes_per_value=size,
-        predict_by=predict_by,
+        predictor=predictor,
     )
     if json:
-        text = preview_json(steps, shape, schedule=schedule, dtype=dtype)
+        text = preview_json(steps, shape, schedule=schedule, dtype=dtype, planned_by=planned_by)
         write_text(json, text)
         if json == STDOUT:
             return
-    for line in preview_lines(steps, shape, schedule=schedule, dtype=dtype):
+    for line in preview_lines(steps, shape, schedule=schedule, dtype=dtype, planned_by=planned_by):
         console().print(line)
     print_table(preview_table(steps, most=SHOWN_ITERATIONS))

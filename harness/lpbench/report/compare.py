@@ -12,7 +12,15 @@ from lpbench.analysis.verdict import MODELLED, PROCESSES, Verdict
 from lpbench.analysis.versus import ALL
 from lpbench.record.schema import Reading
 from lpbench.report.table import Table
-from lpbench.units import BYTES, COUNT, JOULES, MILLISECONDS, RATIO, format_bytes
+from lpbench.units import (
+    BYTES,
+    COUNT,
+    JOULES,
+    MILLISECONDS,
+    PER_SECOND,
+    RATIO,
+    format_bytes,
+)
 
 ABSENT = "-"
 
@@ -144,5 +152,11 @@ def _cell(one: Reading | None) -> str:
 def _figure(value: float | None, unit: str) -> str:
     if value is None:
         return ABSENT
-    forms = {MILLISECONDS: "{:.1f} ms", JOULES: "{:.4g} J", RATIO: "{:.3f}", COUNT: "{:.0f}"}
+    forms = {
+        MILLISECONDS: "{:.1f} ms",
+        JOULES: "{:.4g} J",
+        RATIO: "{:.3f}",
+        COUNT: "{:.0f}",
+        PER_SECOND: "{:.4g}/s",
+    }
     return format_bytes(value) if unit == BYTES else forms.get(unit, "{:.4g}").format(value)

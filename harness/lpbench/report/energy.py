@@ -95,6 +95,8 @@ def finding(record: Record) -> str:
 def _modelled(found: Comparison) -> str:
     if found.ratio is None:
         return f"{found.candidate}: no comparison ({', '.join(found.reasons)})"
+    if found.ratio == 1:
+        return f"{found.candidate} takes as many joules per token as {found.baseline}"
     word = "less" if found.ratio < 1 else "more"
     share = abs(found.ratio - 1)
     return f"{found.candidate} takes {share:.2%} {word} joules per token than {found.baseline}"

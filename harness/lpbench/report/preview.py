@@ -5,9 +5,12 @@ Must not know: how the iterations were planned.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
-from lpbench.bench.preview import PreviewStep
+from pydantic import JsonValue
+
+from lpbench.bench.preview import CONTEXT_TOKENS, PreviewStep
 from lpbench.report.table import Table
 from lpbench.report.tiles import draw_tiles
 from lpbench.shape.model import DTYPE_BYTES, ModelShape
@@ -15,9 +18,14 @@ from lpbench.units import format_bytes
 
 
 def preview_lines(
-    steps: Sequence[PreviewStep], shape: ModelShape, *, schedule: str, dtype: str
+    steps: Sequence[PreviewStep],
+    shape: ModelShape,
+    *,
+    schedule: str,
+    dtype: str,
+    planned_by: Mapping[str, JsonValue] = MappingProxyType({}),
 ) -> tuple[str, ...]:
-    """Return the heading, the tile picture and the sum of bytes."""
+    """Return the heading, the tile picture, the sum of bytes, and by whose times it was planned."""
     tokens = max(step.tile.tokens.stop for step in steps)
     decodes = len(steps[0].plan.decodes)
     total = sum(step.bytes.total for step in steps)
@@ -40,8 +48,18 @@ def preview_lines(
             f"adds {format_bytes(prefill)}; all experts once are {format_bytes(once)} ({dtype})."
         ),
         *_beside(steps, shape),
+        *_planned(planned_by),
         "Modelled: closed form, uniform routing. Marks are iterations: 1 to 9, a to z, A to Z.",
     )
+
+
+def _planned(planned_by: Mapping[str, JsonValue]) -> Iterator[str]:
+    """Yield by whose times the tiles were chosen, of a schedule that predicts."""
+    if isinstance(by := planned_by.get("predicted_by"), Mapping):
+        yield (
+            f"Planned by predicted times: {by['coefficients']} coefficients on {by['device']}, "
+            f"{by['dtype']}, every decode at {CONTEXT_TOKENS} tokens."
+        )
 
 
 def _beside(steps: Sequence[PreviewStep], shape: ModelShape) -> Iterator[str]:
@@ -83,10 +101,15 @@ def _row(at: int, step: PreviewStep) -> tuple[str, ...]:
 
 
 def preview_json(
-    steps: Sequence[PreviewStep], shape: ModelShape, *, schedule: str, dtype: str
+    steps: Sequence[PreviewStep],
+    shape: ModelShape,
+    *,
+    schedule: str,
+    dtype: str,
+    planned_by: Mapping[str, JsonValue] = MappingProxyType({}),
 ) -> str:
     """Return the iterations, their segments and the modelled bytes as JSON."""
-    document = {
+    document: dict[str, object] = {
         "schedule": schedule,
         "model": shape.name,
         "num_layers": shape.num_layers,
@@ -94,6 +117,7 @@ def preview_json(
         "prompt_tokens": max(step.tile.tokens.stop for step in steps),
         "decodes": len(steps[0].plan.decodes),
         "dtype": dtype,
+        **planned_by,
         "expert_bytes": {
             "value": sum(step.bytes.total for step in steps),
             "unit": "B",

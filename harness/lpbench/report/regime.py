@@ -13,14 +13,14 @@ from itertools import groupby
 from pydantic import JsonValue
 
 from lpbench.analysis.regime import ADAPTIVE, ALIKE, FIXED, Field, Outcome, fields_of
+from lpbench.bench.keys import MAP_KEYS
+from lpbench.bench.spec import DEFAULT_DEVICE, DEFAULT_MODELLED_DTYPE
 from lpbench.bench.summary import Row
 from lpbench.plan.schedules import parse_schedule
 from lpbench.report.table import Table
 
-MACHINE = ("model", "device", "tensor_parallel_size", "dtype")
-"""The keys of a point that choose a map; the others are its axes."""
-
 AXES = ("num_decodes", "prompt_len", "prompts")
+"""The keys of a point that say where on a map it is; the others say which map."""
 
 LETTERS: Mapping[str | None, str] = {"chunked": "C", "layered": "L", "tie": "=", None: "-"}
 
@@ -46,33 +46,33 @@ def spots_of(rows: Iterable[Row]) -> tuple[Spot, ...]:
         decodes, prompt_len, prompts = (_number(point[key]) for key in AXES)
         spots += [
             Spot(_machine(point), decodes, prompt_len, prompts, field)
-            for field in fields_of(filter(None, map(_outcome, of_cell)))
+            for field in fields_of(map(_outcome, of_cell))
         ]
-    return tuple(spots)
+    return tuple(sorted(spots, key=lambda spot: spot.machine))
 
 
-def _outcome(row: Row) -> Outcome | None:
-    """Return what a schedule made of a point; None where its figures are not valid there."""
+def _outcome(row: Row) -> Outcome:
     label = str(row.point["schedule"])
     policy = parse_schedule(label)
     budget = policy.params.get("tbt_budget_ms")
-    ttft = row.value("ttft_ms_mean")
-    if ttft is None:
-        return None
     return Outcome(
         schedule=policy.name,
         label=label,
-        ttft_ms=ttft,
+        ttft_ms=row.value("ttft_ms_mean"),
         tbt_ms=row.value("tbt_ms_p99"),
         budget_ms=budget if isinstance(budget, int) else None,
     )
 
 
 def _machine(point: Mapping[str, JsonValue]) -> str:
-    ranks = point.get("tensor_parallel_size", 1)
-    device = f"{ranks} x {point['device']}" if ranks != 1 else str(point["device"])
-    dtype = point.get("dtype") or "bfloat16"
-    return f"{point['model']}, {dtype}, {device}"
+    ranks = point["tensor_parallel_size"]
+    device = str(point["device"] or DEFAULT_DEVICE)
+    dtype = point["dtype"] or DEFAULT_MODELLED_DTYPE
+    others = (
+        f"{key} {value}" for key, value in point.items() if key not in (*MAP_KEYS, "schedule")
+    )
+    named = f"{ranks} x {device}" if ranks != 1 else device
+    return ", ".join((str(point["model"]), str(dtype), named, *others))
 
 
 def regime_tables(spots: Sequence[Spot]) -> tuple[Table, ...]:
@@ -115,6 +115,8 @@ def _tables(machine: str, spots: Sequence[Spot]) -> tuple[Table, Table]:
 
 def _win(field: Field) -> str:
     letter, margin = LETTERS[field.winner], field.margin
+    if field.winner is None and field.void:
+        return "?"
     if field.winner in (None, "tie"):
         return letter
     return f"{letter} alone" if margin is None else f"{letter} {100 * margin:.0f}"
@@ -122,6 +124,8 @@ def _win(field: Field) -> str:
 
 def _gain(field: Field) -> str:
     gain = field.adaptive_gain
+    if ADAPTIVE in field.void:
+        return "?"
     if gain is None:
         return "alone" if ADAPTIVE in field.best else "-"
     return "over" if gain == float("-inf") else f"{100 * gain:+.0f}"
@@ -132,9 +136,11 @@ def regime_notes(spots: Sequence[Spot]) -> tuple[str, ...]:
     fields = [spot.field for spot in spots]
     reached = [spot for spot in spots if spot.field.winner is not None]
     won = {name: [one for one in reached if one.field.winner == name] for name in (*FIXED, "tie")}
-    gains = [(one.field.adaptive_gain, one) for one in reached]
-    good = [gain for gain, _ in gains if gain is not None and gain >= -ALIKE]
-    better = [gain for gain, _ in gains if gain is not None and gain > ALIKE]
+    gains = [(gain, one) for one in reached if (gain := one.field.adaptive_gain) is not None]
+    kept = [(gain, one) for gain, one in gains if gain > float("-inf")]
+    good = [gain for gain, _ in kept if gain >= -ALIKE]
+    better = [gain for gain, _ in kept if gain > ALIKE]
+    void = sum(1 for one in fields if one.void)
     notes = [
         (
             "Each with its best parameters, mean TTFT where the p99 TBT keeps the budget; all "
@@ -148,14 +154,21 @@ def regime_notes(spots: Sequence[Spot]) -> tuple[str, ...]:
         ),
     ]
     notes += [_worst(name, won[name]) for name in FIXED if won[name]]
-    if reached:
-        least, at = min(gains, key=lambda one: one[0] or 0.0)
-        most, where = max(gains, key=lambda one: one[0] or 0.0)
+    if kept:
+        (least, worst), (most, best) = (
+            choose(kept, key=lambda one: one[0]) for choose in (min, max)
+        )
+        over = len(gains) - len(kept)
         notes.append(
             f"adaptive is at least as good within 1 % in {len(good)} of {len(reached)} "
-            f"({len(good) / len(reached):.1%}), better by more in {len(better)}: from "
-            f"{100 * (least or 0.0):+.0f} % ({_place(at)}) to {100 * (most or 0.0):+.0f} % "
-            f"({_place(where)})."
+            f"({len(good) / len(reached):.1%}), better by more in {len(better)}, over the budget "
+            f"in {over}: from {100 * least:+.0f} % ({_place(worst)}) to {100 * most:+.0f} % "
+            f"({_place(best)})."
+        )
+    if void:
+        notes.append(
+            f"In {void} fields figures of a schedule are left out as not valid: it preempted "
+            "decodes, or they ended; ? where nothing valid is left."
         )
     notes.append(
         "adaptive plans by the same model that times it here: what it gains on a device depends on "
