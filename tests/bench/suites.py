@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from lpbench.bench.summary import SUMMARY, Row
+
 BASE = """
 [base]
 executor = "roofline"
@@ -23,3 +25,9 @@ def write_suite(folder: Path, text: str = BASE + GRID, *, name: str = "tiny.toml
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def read_rows(folder: Path) -> tuple[Row, ...]:
+    """Return the rows of the summary that a sweep left in its folder."""
+    lines = (folder / SUMMARY).read_text(encoding="utf-8").splitlines()
+    return tuple(map(Row.model_validate_json, lines))

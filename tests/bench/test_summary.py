@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 
 from lpbench.bench.suite import Cell, read_suite
-from lpbench.bench.summary import SUMMARY, read_summary, rows_of, rows_without, to_lines
-from lpbench.errors import InputError
+from lpbench.bench.summary import SUMMARY, rows_of, rows_without, to_lines
 from lpbench.record.schema import Caution
 from lpbench.testing.records import example_record
-from tests.bench.suites import write_suite
+from tests.bench.suites import read_rows, write_suite
 
 RECORD = example_record()
 
@@ -65,17 +64,5 @@ def test_read_back(cell: Cell, tmp_path: Path) -> None:
     rows = (*rows_of(cell, RECORD), *rows_without(cell, "pending"))
     text = to_lines(rows)
     (tmp_path / SUMMARY).write_text(text, encoding="utf-8")
-    assert rows == read_summary(tmp_path)
+    assert rows == read_rows(tmp_path)
     assert '"samples":' not in text
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [(None, "does not exist"), (b"{}\n", "is no summary"), (b"\xff", "cannot be read")],
-)
-def test_no_summary(tmp_path: Path, content: bytes | None, says: str) -> None:
-    """One line says what is wrong with it."""
-    if content is not None:
-        (tmp_path / SUMMARY).write_bytes(content)
-    with pytest.raises(InputError, match=says):
-        read_summary(tmp_path)

@@ -12,9 +12,8 @@ from typing import NoReturn
 
 import pytest
 
-from lpbench.bench.summary import read_summary
 from lpbench.record.store import read_record
-from tests.bench.suites import BASE, GRID, write_suite
+from tests.bench.suites import BASE, GRID, read_rows, write_suite
 from tests.cli.command import (
     BAD_INPUT,
     FAILED,
@@ -107,7 +106,7 @@ def test_an_interrupt_and_a_second_sweep(lpbench: CommandLine, slow: Path, tmp_p
     process.send_signal(signal.SIGTERM)  # as Ctrl-C, which tests in the background do not hear
     result = finish(process, timeout=PATIENCE)
     assert (INTERRUPTED, "", "interrupted") == (result.code, result.out, one_line(result.err))
-    statuses = Counter(row.status for row in read_summary(folder))
+    statuses = Counter(row.status for row in read_rows(folder))
     assert {"complete", "pending"} == set(statuses)
     assert len(starts(folder)) == statuses["complete"]
     assert 6 == statuses.total()
@@ -122,10 +121,10 @@ def test_a_full_disk(lpbench: CommandLine, tmp_path: Path) -> None:
     result = finish(start("sweep", suite, "--output", folder, program=(str(script),)))
     assert (FAILED, "") == (result.code, result.out)
     assert "could not be written: " in one_line(result.err)
-    assert ["pending"] * 4 == [row.status for row in read_summary(folder)]
+    assert ["pending"] * 4 == [row.status for row in read_rows(folder)]
     again = lpbench("sweep", suite, "--output", folder)
     assert (OK, "") == (again.code, again.err)
-    assert ["complete"] * 4 == [row.status for row in read_summary(folder)]
+    assert ["complete"] * 4 == [row.status for row in read_rows(folder)]
 
 
 def test_the_table_fits_a_terminal(lpbench: CommandLine, tmp_path: Path) -> None:
@@ -248,7 +247,7 @@ def test_torch_runs_in_a_process_of_its_own(
     """
     result = lpbench("sweep", write_suite(tmp_path, text), "--output", tmp_path / "s")
     assert (OK, "") == (result.code, result.err)
-    rows = read_summary(tmp_path / "s")
+    rows = read_rows(tmp_path / "s")
     assert ["chunked", "layered"] == [row.point["schedule"] for row in rows]
     assert {"counted"} == {row.metrics["expert_bytes"].method for row in rows}
     assert str(tmp_path) not in "".join(

@@ -7,14 +7,12 @@ Rows hold no time of day: a suite on a virtual clock gives the same bytes every 
 """
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from lpbench.analysis.checks import IMPOSSIBLE
 from lpbench.bench.suite import Cell
-from lpbench.errors import InputError
 from lpbench.record.schema import Reading, Record
 
 SUMMARY = "summary.jsonl"
@@ -80,25 +78,6 @@ def rows_of(cell: Cell, record: Record) -> tuple[Row, ...]:
 def to_lines(rows: Iterable[Row]) -> str:
     """Return rows as the text of a summary.jsonl."""
     return "".join(f"{row.to_json()}\n" for row in rows)
-
-
-def read_summary(folder: Path) -> tuple[Row, ...]:
-    """Return the rows of the summary that a sweep left in its folder.
-
-    Raises:
-        InputError: there is none, or it is damaged.
-    """
-    path = folder / SUMMARY
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return tuple(map(Row.model_validate_json, lines))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; lpbench sweep writes it") from None
-    except ValidationError as error:
-        msg = f"{path} is no summary of a sweep: {error.errors(include_url=False)[0]['msg']}"
-        raise InputError(msg) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
 
 
 def _point(cell: Cell, schedule: str) -> dict[str, JsonValue]:
