@@ -67,7 +67,7 @@ def test_the_reported_numbers_follow_themselves() -> None:
     """Every claim holds, nothing is off."""
     found = judged(table(RELATION, LEVEL))
     assert "follows" == found.word
-    assert ((), ()) == (found.failing, found.off)
+    assert ({"holds"}, ()) == ({one.status for one in found.claims}, found.off)
     assert [1.0, 1.0, 1.0] == [one.ratio for one in found.figures]
 
 
@@ -107,7 +107,7 @@ def test_follows_in_part() -> None:
     found = judged(table(RELATION, LEVEL), level=80.0)
     assert ("follows in part", ["half"]) == (
         found.word,
-        [one.claim.says for one in found.failing],
+        [one.claim.says for one in found.claims if one.status != "holds"],
     )
 
 
@@ -158,6 +158,13 @@ def test_a_ratio_may_be_reported_by_itself() -> None:
     for ours, status in ((9.0, "holds"), (8.66, "holds"), (8.64, "size off")):
         (found,) = judged(table(claim, **bare), layered=ours).claims
         assert (status, 0.9) == (found.status, found.reported)
+
+
+def test_cautions_of_ours_join_the_caveats() -> None:
+    """Behind the table's own; the table itself stays as it is."""
+    paper = table(RELATION)
+    found = agree(paper, {name: reading(1.0) for name in REPORTED}, cautions=["ours, r: doubt"])
+    assert (*paper.caveats, "ours, r: doubt") == found.table.caveats
 
 
 @given(st.floats(min_value=0.1, max_value=100))

@@ -86,3 +86,10 @@ def test_one_set_of_options_is_behind_all_cells() -> None:
     assert len(TABLES) - 1 == len(served)  # coverage alone is no run
     for key in ONE_SET:
         assert 1 == len({str(base[key]) for base in served}), key
+
+
+def test_changes_that_are_reported_are_not_derived_again() -> None:
+    """Table 6 gives both changes of TBT; its levels follow from them (PAPER.md 3.7)."""
+    (table,) = find_paper_tables(["table-6"])
+    found = {claim.of: (claim.ratio, claim.mark) for claim in table.claims if claim.ratio}
+    assert {"tbt.layered": (0.65, "F2"), "tbt_p99.layered": (0.73, "F2")} == found

@@ -19,6 +19,7 @@ from lpbench.bench.replay import pass_times, replay
 from lpbench.errors import InputError
 from lpbench.executors.roofline.coefficients import (
     IDEAL,
+    LEAST_SHARE,
     Coefficients,
     find_coefficients,
     read_coefficients,
@@ -28,6 +29,7 @@ from lpbench.executors.roofline.executor import RooflineExecutor
 from lpbench.plan.request import Request
 from lpbench.plan.schedules import parse_schedule
 from lpbench.record.schema import Arm, Ledger, Reading, Record, Schedule, Window
+from lpbench.report.calibrate import calibrate_notes
 from lpbench.shape.catalogue import find_shape
 from lpbench.shape.device import find_device
 from lpbench.shape.precision import PRECISIONS
@@ -174,7 +176,7 @@ def test_the_written_set_is_read_back() -> None:
     assert found.coefficients == read_coefficients(entry, name="found")
     assert "memory.experts fitted" in entry["sources"]["memory"]
     assert (
-        "idle_power assumed, as in kernels: no joules were measured"
+        "idle_power assumed, as in kernels: fewer than 2 windows with valid joules"
         == (entry["sources"]["idle_power"])
     )
     assert entry["sources"]["runs"].startswith(f"run: lpbench latency, {MODEL} in bfloat16")
@@ -347,8 +349,9 @@ def energy_window(name: str, seconds: float, joules: float, *, runs: int) -> Win
     )
 
 
-def test_measured_joules_give_the_shares_of_power() -> None:
-    """Windows of prefill and of decodes, and idle ones: all three come back."""
+@pytest.mark.parametrize("start", [START, IDEAL], ids=lambda one: str(one.name))
+def test_measured_joules_give_the_shares_of_power(start: Coefficients) -> None:
+    """Windows of prefill and of decodes, and idle ones: all three come back, from zero too."""
     decoding = [
         Request(index=at, prompt_tokens=16, output_tokens=40, context_tokens=2048)
         for at in range(16)
@@ -357,6 +360,7 @@ def test_measured_joules_give_the_shares_of_power() -> None:
     found = calibrated(
         metered(observed(TRUE, MIXED), powers),
         metered(observed(TRUE, decoding, schedules=("whole",), name="decodes"), powers),
+        start=start,
     )
     made = found.coefficients
     assert pytest.approx(powers, rel=1e-3) == (
@@ -367,6 +371,56 @@ def test_measured_joules_give_the_shares_of_power() -> None:
     (joules,) = (one for one in found.held_out if one.what == "joules of windows")
     assert joules.count == 4  # one block in five, of each arm
     assert joules.median < 1e-3
+
+
+def test_decodes_that_are_alike_tell_nothing_apart() -> None:
+    """From the plain roofline: no overflow on the way, and the times are met."""
+    alike = [
+        Request(index=at, prompt_tokens=1, output_tokens=40, context_tokens=2048)
+        for at in range(16)
+    ]
+    found = calibrated(observed(TRUE, alike, schedules=("whole",) * 3), start=IDEAL)
+    assert any(one.why.startswith("not told from") for one in found.told)
+    assert all(one.median < 0.01 for one in found.held_out)
+
+
+def test_one_window_of_joules_is_too_few() -> None:
+    """It was measured, and is not said not to have been."""
+    run = metered(observed(TRUE, MIXED), (0.1, 0.5, 0.7))
+    window, _ = run.record.windows
+    arms = tuple(one.model_copy(update={"windows": ()}) for one in run.record.arms)
+    record = run.record.model_copy(update={"windows": (window,), "arms": arms})
+    found = calibrated(replace(run, record=record))
+    whys = {one.why for one in found.told if one.name.endswith("_power")}
+    assert {"fewer than 2 windows with valid joules"} == whys
+
+
+def test_a_share_that_fell_a_hundredfold_is_doubted() -> None:
+    """Passes that take a thousand times as long wait for something; those of twice do not."""
+    slow, usual = (
+        calibrated(observed(START, MIXED, noise=lambda factor=factor: factor))  # type: ignore[misc]
+        for factor in (1000.0, 2.0)
+    )
+    fallen = {one.name for one in slow.told if one.has_fallen}
+    assert "memory.experts" in fallen
+    assert all("." in name for name in fallen)
+    said = tomllib.loads(slow.to_toml())["sources"]["memory"]
+    assert "which fell by more than 100: it stands for something else" in said
+    assert not any(one.has_fallen for one in usual.told)
+    assert any("memory.experts" in note and "fell" in note for note in calibrate_notes(slow))
+    assert not any(" fell by more than " in note for note in calibrate_notes(usual))
+
+
+def test_shares_stay_where_they_can_be_read_back() -> None:
+    """From a start of small shares on, and ten thousand times as slow."""
+    small = replace(
+        START,
+        memory=dict.fromkeys(START.memory, 1e-5),
+        compute=dict.fromkeys(START.compute, 1e-5),
+    )
+    found = calibrated(observed(small, MIXED, noise=lambda: 1e4), start=small)
+    read = read_coefficients(tomllib.loads(found.to_toml()), name="found")
+    assert LEAST_SHARE <= min([*read.memory.values(), *read.compute.values()])
 
 
 def test_power_is_assumed_where_the_device_states_none() -> None:

@@ -50,6 +50,24 @@ def test_noise_stays_within_the_stated_errors(seed: int, noise: float) -> None:
         assert error <= 2 * noise * TRUE[index]
 
 
+def test_a_start_of_nothing_is_no_hindrance() -> None:
+    """All zero, or one zero that a measurement hangs on alone: the fit begins elsewhere."""
+    matrix = columns()
+    matrix[0, :2] = 0
+    for start in ([0.0, 0.0, 0.0], [1.0, 1.0, 0.0]):
+        found = fitted(matrix, matrix @ TRUE, start=np.array(start))
+        assert pytest.approx(TRUE, rel=1e-9) == found.values
+        assert {} == found.kept
+
+
+def test_zeros_that_cannot_be_told_apart_are_no_overflow() -> None:
+    """Three columns in one ratio, from nothing: two stay at zero, the third takes it all up."""
+    matrix = np.outer(np.linspace(1, 2, N), [1.0, 1e-6, 1e6])
+    found = fitted(matrix, 5 * matrix[:, 0], start=np.zeros(3))
+    assert 2 == len(found.kept)
+    assert pytest.approx(5 * matrix[:, 0], rel=1e-6) == matrix @ found.values
+
+
 def test_outliers_do_not_bend_it() -> None:
     """One measurement in ten takes ten times as long: the others' 2 % decide."""
     random = np.random.default_rng(1)

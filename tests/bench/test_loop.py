@@ -1,11 +1,14 @@
 """The loop of one arm, with an executor that computes nothing: who arrives when, who is told."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from lpbench.bench.loop import Limits, Step, run_arm
 from lpbench.errors import InputError, RunError
@@ -142,9 +145,8 @@ class ExactClock(FakeExecutor):
         self._now = max(self._now, until_ns)
 
 
-@pytest.mark.parametrize("arrival", [3 * 0.0001, 43 * 0.0001, 1 / 3, 1.0, 277.3])
-def test_what_is_waited_for_has_arrived(arrival: float) -> None:
-    """Seconds that are no whole nanoseconds, and those whose product with 1e9 is rounded down."""
+def first_step(arrival: float) -> Step:
+    """Return the only step of a request that arrives at some second."""
     requests = [Request(index=0, prompt_tokens=4, output_tokens=1, arrival=arrival)]
     steps = run_arm(
         parse_schedule("chunked"),
@@ -156,7 +158,20 @@ def test_what_is_waited_for_has_arrived(arrival: float) -> None:
     )
     (step,) = steps
     assert (0,) == step.arrived
-    assert arrival * 1e9 == pytest.approx(step.start_ns, abs=1)
+    return step
+
+
+@pytest.mark.parametrize("arrival", [3 * 0.0001, 43 * 0.0001, 1 / 3, 1.0, 277.3])
+def test_what_is_waited_for_has_arrived(arrival: float) -> None:
+    """Seconds that are no whole nanoseconds, and those whose product with 1e9 is rounded down."""
+    assert arrival * 1e9 == pytest.approx(first_step(arrival).start_ns, abs=1)
+
+
+@given(arrival=st.floats(1e8, 1e15))
+@example(arrival=640000009.6)
+def test_what_is_waited_for_for_decades_has_arrived(arrival: float) -> None:
+    """Two seconds that a float tells apart are many nanoseconds apart: no later than the second."""
+    assert arrival <= first_step(arrival).start_ns / 1e9 <= arrival + 2 * math.ulp(arrival)
 
 
 def test_the_number_starts_at_the_first_arrival() -> None:

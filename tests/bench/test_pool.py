@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lpbench.bench.pool import run_apart, run_jobs
+from lpbench.bench.pool import MOST_WORKERS, pick_workers, run_apart, run_jobs
 from lpbench.errors import InputError, RunError
 
 
@@ -26,6 +26,15 @@ def test_every_job_is_done_once(workers: int) -> None:
     assert [0.0, 0.5, 1.0, 2.0, 2.5] == [done[number] for number in (0, 1, 2, 4, 5)]
     assert "no three" == str(done[3])
     assert isinstance(done[3], InputError)
+
+
+def test_workers() -> None:
+    """As asked for, else one a core."""
+    assert [1, 7, MOST_WORKERS] == [pick_workers(asked) for asked in (1, 7, MOST_WORKERS)]
+    assert len(os.sched_getaffinity(0)) == pick_workers(None)
+    for asked in (0, -1, MOST_WORKERS + 1):
+        with pytest.raises(InputError, match=f"--workers {asked} is out of range"):
+            pick_workers(asked)
 
 
 def waits(name: str) -> None:

@@ -12,7 +12,7 @@ from lpbench.bench.listener import Listener
 from lpbench.bench.spec import RunSpec
 from lpbench.bench.suite import Suite, read_suite
 from lpbench.bench.summary import Row
-from lpbench.bench.sweep import Sweep, check_cells, pick_workers, without_folders
+from lpbench.bench.sweep import Sweep, cells_at_a_time, check_cells, without_folders
 from lpbench.errors import (
     InputError,
     LpbenchError,
@@ -233,15 +233,15 @@ def test_a_workload_that_was_edited(tmp_path: Path) -> None:
 
 def test_workers(suite: Suite, tmp_path: Path) -> None:
     """One a core where nothing is measured, one where something is."""
-    assert 1 <= pick_workers(suite, None)
-    assert 7 == pick_workers(suite, 7)
+    assert 1 <= cells_at_a_time(suite, None)
+    assert 7 == cells_at_a_time(suite, 7)
     for asked in (0, -1, 1025):
         with pytest.raises(InputError, match=f"--workers {asked} is out of range"):
-            pick_workers(suite, asked)
+            cells_at_a_time(suite, asked)
     measured = read_suite(write_suite(tmp_path, "[grid]\nseed = [0, 1]"))
-    assert [1, 1] == [pick_workers(measured, asked) for asked in (None, 1)]
+    assert [1, 1] == [cells_at_a_time(measured, asked) for asked in (None, 1)]
     with pytest.raises(InputError, match="run one at a time"):
-        pick_workers(measured, 2)
+        cells_at_a_time(measured, 2)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 import shutil
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -50,6 +51,11 @@ def as_measured(document: dict[str, Any]) -> None:
     """Have a record say that torch ran on an H200."""
     document["spec"]["executor"] = "torch"
     document["environment"] |= {"device": "cuda", "device_name": "NVIDIA H200"}
+
+
+def tile(request: int, start: int, stop: int) -> dict[str, Any]:
+    """Return a tile of a line, through all layers."""
+    return {"request": request, "tokens": [start, stop], "layers": [0, 48]}
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +185,29 @@ def test_a_run_that_cannot_be_fitted_is_refused(
             lambda it: it.update(tiles=[{"request": 0, "tokens": [0, 4], "layers": [0, 99]}]),
             "tokens 0 to 4, layers 0 to 99 are no tile of 'qwen3-30b-a3b'",
         ),
+        (lambda it: it.update(duration_ms=1e300), "line 7: duration_ms: Input should be less"),
+        (lambda it: it.update(duration_ms=1e-300), "line 7: duration_ms: Input should be great"),
+        (lambda it: it.update(decodes=[0, 0], tiles=[]), "line 7: a request decodes twice"),
+        (
+            lambda it: it.update(decodes=[0], tiles=[tile(0, 0, 1)]),
+            "line 7: request 0 decodes and is in prefill",
+        ),
+        (
+            lambda it: it.update(decodes=[], tiles=[tile(0, 0, 2), tile(0, 1, 3)]),
+            "line 7: tiles of request 0 run a token through a layer twice",
+        ),
+        (
+            lambda it: it.update(decodes=[], tiles=[tile(0, 0, 30_000)]),
+            "tokens 0 to 30000, layers 0 to 48 are no tile of 'qwen3-30b-a3b' and the",
+        ),
+        (
+            lambda it: it.update(decodes=[], tiles=[tile(0, 0, 30_000)], preempted=[0]),
+            "tokens of request 0",
+        ),
+        (lambda it: it.update(distinct_experts=[129] * 48), "has 129; 'qwen3-30b-a3b' has 128"),
+        (lambda it: it.update(distinct_experts=[0] * 48), "is 0 in layer 0, which had rows"),
+        (lambda it: it.update(distinct_experts=[9] * 47 + [0]), "is 0 in layer 47, which had"),
+        (lambda it: it.update(distinct_experts=[-1] * 48), "line 7: distinct_experts.0"),
     ],
 )
 def test_a_damaged_line_is_named(
@@ -187,6 +216,28 @@ def test_a_damaged_line_is_named(
     """By its number."""
     change_line(run / "iterations.jsonl", 7, change)
     assert says in refused(lpbench, run, run)
+
+
+def test_what_a_request_may_prefill(lpbench: CommandLine, run: Path) -> None:
+    """Its prompt, and after a preemption all that it knows, but never a token more."""
+    known = read_lines(run / "requests.jsonl")[0]
+    assert 0 == known["request"]
+    prompt, every = known["prompt_tokens"], known["prompt_tokens"] + known["output_tokens"] - 1
+    for most, preempted in ((prompt, []), (every, [0])):
+        for stop, code in ((most, OK), (most + 1, BAD_INPUT)):
+            change = {"decodes": [], "tiles": [tile(0, 0, stop)], "preempted": preempted}
+            change_line(run / "iterations.jsonl", 7, partial(dict.update, **change))
+            result = lpbench("calibrate", run)
+            assert code == result.code, result.err
+        assert f"the {most} tokens of request 0" in one_line(result.err)
+
+
+def test_a_request_of_no_model_is_named(lpbench: CommandLine, run: Path) -> None:
+    """Longer than there are positions."""
+    change_line(run / "requests.jsonl", 1, lambda it: it.update(context_tokens=10**30))
+    line = refused(lpbench, run, run)
+    assert "requests.jsonl line 1: request" in line
+    assert "is longer than the 40960 positions of 'qwen3-30b-a3b'" in line
 
 
 @pytest.mark.parametrize("name", ["iterations.jsonl", "requests.jsonl"])

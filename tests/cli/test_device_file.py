@@ -1,10 +1,12 @@
 """`--device FILE.toml`: the roofline on a device of its own file, such as a measured CPU."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from lpbench.data import data_folder
 from tests.cli.command import BAD_INPUT, OK, CommandLine, one_line
 
 LOAD = ("--executor", "roofline", "--num-prompts", "4", "--request-rate", "2", "--json", "-")
@@ -70,6 +72,52 @@ def test_a_device_that_cannot_be_used_is_refused(
     result = lpbench("latency", *LOAD, "--dtype", "float32", "--device", cpu)
     assert (BAD_INPUT, "") == (result.code, result.out)
     assert says in one_line(result.err)
+
+
+@pytest.mark.parametrize("rate", ["1e6", "1e21"])
+@pytest.mark.parametrize("coefficients", ["ideal", "kernels"])
+def test_the_slowest_and_the_quickest_device_give_finite_figures(
+    lpbench: CommandLine, cpu: Path, rate: str, coefficients: str
+) -> None:
+    """A pass takes a tick of the clock at least, so that throughput is a number."""
+    text = CPU.replace("4.1e10", rate).replace("105e9", rate).replace("25_", "25_000_000_")
+    cpu.write_text(text, encoding="utf-8")
+    options = ("--dtype", "float32", "--device", cpu, "--coefficients", coefficients)
+    result = lpbench("latency", *LOAD, *options)
+    assert OK == result.code, result.err
+    metrics = json.loads(result.out)["arms"][0]["metrics"]
+    assert metrics["tbt_ms_mean"]["value"] >= 1e-6
+
+
+@pytest.mark.parametrize("value", ["1e-300", "9e5", "2e21", "1e300"])
+def test_rates_of_no_device_are_refused(lpbench: CommandLine, cpu: Path, value: str) -> None:
+    """One line with the range; so are watts and sizes of none."""
+    for old, says in (
+        ("4.1e10", "memory_bandwidth is"),
+        ("105e9", "fp32_flops is"),
+    ):
+        cpu.write_text(CPU.replace(old, value), encoding="utf-8")
+        line = one_line(lpbench("latency", *LOAD, "--device", cpu).err)
+        assert says in line
+        assert line.endswith("accepted: a number, 1e+06 to 1e+21")
+    for figure, accepted in (
+        ("tdp_w = 1e300", "a number, 0.001 to 1e+06"),
+        ("cache_bytes = 1_000_000_000_000_000_001", "a whole number, 1 to 1e+18"),
+    ):
+        cpu.write_text(CPU.replace("[sources]", f"{figure}\n[sources]"), encoding="utf-8")
+        assert accepted in one_line(lpbench("latency", *LOAD, "--device", cpu).err)
+
+
+def test_a_link_of_nothing_is_refused(lpbench: CommandLine, tmp_path: Path) -> None:
+    """Two devices would wait for it for good."""
+    shipped = data_folder("workloads", "coefficients") / "kernels.toml"
+    text = re.sub(r"(?m)^link = [\d.]+", "link = 0", shipped.read_text(encoding="utf-8"))
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    two = ("--tensor-parallel-size", "2", "--coefficients", path)
+    result = lpbench("latency", *LOAD, *two)
+    assert (BAD_INPUT, "") == (result.code, result.out)
+    assert "link is 0; accepted: a number, 1e-06 to 1" in one_line(result.err)
 
 
 def test_a_file_that_is_not_there_is_refused(lpbench: CommandLine, tmp_path: Path) -> None:

@@ -85,6 +85,19 @@ def test_torch_serves_requests_over_time(lpbench: CommandLine, qwen: Path, tmp_p
         ((*ROOFLINE, *LOAD, *SEARCH, "--num-warmups", "17"), "of 63 measured requests"),
         ((*ROOFLINE, *SEARCH, "--duration", "5"), "--workload arxiv or sharegpt"),
         ((*ROOFLINE, *LOAD, *SEARCH, "--duration", "-1"), "--duration -1"),
+        ((*ROOFLINE, *LOAD, "--duration", "inf"), "--duration inf is out of range; accepted: sec"),
+        ((*ROOFLINE, *LOAD, *SEARCH, "--duration", "inf"), "leave it out for all requests"),
+        ((*ROOFLINE, *LOAD, *SEARCH, "--duration", "nan"), "--duration nan is out of range"),
+        (
+            (*ROOFLINE, *LOAD[:-1], "nan", *SEARCH, "--duration", "60"),
+            "--request-rate nan is no rate that --find-rate can start from; accepted: 1e-09 to",
+        ),
+        ((*ROOFLINE, *LOAD[:-1], "1e308", *SEARCH), "accepted: 1e-09 to 1e+09 requests per second"),
+        (
+            (*ROOFLINE, *LOAD[:-1], "100", *SEARCH, "--duration", "1e308"),
+            "--duration 1e+308 holds more than 1000000 requests at 100 a second; accepted: 10000 s",
+        ),
+        ((*ROOFLINE, *LOAD[:-1], "1", *SEARCH, "--duration", "1e7"), "accepted: 1e+06 seconds"),
     ],
 )
 def test_bad_input(lpbench: CommandLine, options: tuple[str, ...], says: str) -> None:
@@ -92,6 +105,26 @@ def test_bad_input(lpbench: CommandLine, options: tuple[str, ...], says: str) ->
     result = lpbench("latency", *options)
     assert (BAD_INPUT, "") == (result.code, result.out)
     assert says in one_line(result.err)
+
+
+def test_an_even_load_is_recorded_and_run_again(lpbench: CommandLine, tmp_path: Path) -> None:
+    """A burstiness of infinity is a text in the record, as a rate is, and leads back to itself."""
+    path = tmp_path / "even.json"
+    load = (*LOAD[:2], "--num-prompts", "8", "--request-rate", "4", "--burstiness", "inf")
+    result = lpbench("latency", *ROOFLINE, *load, "--json", path)
+    assert OK == result.code, result.err
+    assert "inf" == json.loads(path.read_text(encoding="utf-8"))["spec"]["burstiness"]
+    result = lpbench("check", "--baseline", path)
+    assert (OK, "") == (result.code, result.err)
+
+
+def test_decades_may_go_by_between_two_requests(lpbench: CommandLine) -> None:
+    """At a second of 1e9 a float knows no single nanoseconds: each is served all the same."""
+    load = ("--input-len", "100", "--output-len", "2", "--num-prompts", "64")
+    result = lpbench("latency", *ROOFLINE, *load, "--request-rate", "1e-7", "--json", "-")
+    assert OK == result.code, result.err
+    for arm in json.loads(result.out)["arms"]:
+        assert 64 * 100 == arm["metrics"]["prefill_rows"]["value"]
 
 
 def test_every_schedule_is_given_its_own_rate(lpbench: CommandLine, tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_a_cell_is_what_lpbench_latency_gives(lpbench: CommandLine) -> None:
         (("table_6",), "did you mean 'table-6'?"),
         (("table-1", "--workers", "0"), "--workers 0 is out of range"),
         (("table-1", "--json", "/nowhere/cells.json"), "cannot be written"),
+        (("table-1", "--output", "/proc/x"), "--output /proc/x cannot be written: "),
     ],
 )
 def test_bad_input(lpbench: CommandLine, options: tuple[str, ...], says: str) -> None:

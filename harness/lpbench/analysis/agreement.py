@@ -20,7 +20,7 @@ What cannot be judged, as ours is absent, does not hold.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from lpbench.analysis.reported import Cell, Claim, PaperTable
@@ -98,11 +98,6 @@ class Agreement:
         return "does not follow"
 
     @property
-    def failing(self) -> tuple[Judged, ...]:
-        """The claims that do not hold."""
-        return tuple(one for one in self.claims if one.status != "holds")
-
-    @property
     def off(self) -> tuple[Beside, ...]:
         """The figures that are off."""
         return tuple(one for one in self.figures if one.is_off)
@@ -115,15 +110,22 @@ class Agreement:
         )
 
 
-def agree(table: PaperTable, ours: Mapping[str, Reading]) -> Agreement:
+def agree(
+    table: PaperTable, ours: Mapping[str, Reading], *, cautions: Sequence[str] = ()
+) -> Agreement:
     """Put ours beside every reported figure and judge the claims.
 
     Args:
         table: what was reported.
         ours: by the name of a cell, in its unit.
+        cautions: what to know of ours; they join the table's caveats.
     """
     figures = tuple(Beside(cell=cell, ours=ours[cell.name]) for cell in table.cells)
-    return Agreement(table=table, figures=figures, claims=tuple(_judge(table.claims, figures)))
+    return Agreement(
+        table=replace(table, caveats=(*table.caveats, *cautions)),
+        figures=figures,
+        claims=tuple(_judge(table.claims, figures)),
+    )
 
 
 def _judge(claims: Sequence[Claim], figures: Sequence[Beside]) -> Iterator[Judged]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from lpbench import __version__
 from lpbench.bench.deviation import Flags, Off, off, off_times
-from lpbench.bench.factors import Factors, Told
+from lpbench.bench.factors import FALL, Factors, Told
 from lpbench.bench.fit import Floats, fit
 from lpbench.bench.observed import ObservedRun, passes_of
 from lpbench.bench.power import Metered, fit_power, metered_windows, predicted_joules
@@ -205,4 +205,5 @@ def _sources(found: Calibration) -> dict[str, str]:
 def _source(one: Told, start: str) -> str:
     if one.why:
         return f"{one.name} assumed, as in {start}: {one.why}"
-    return f"{one.name} fitted, standard error {one.error:.2g}"
+    fallen = f", which fell by more than {FALL:g}: it stands for something else"
+    return f"{one.name} fitted, standard error {one.error:.2g}{fallen if one.has_fallen else ''}"

@@ -19,6 +19,7 @@ from lpbench.bench.experiment import ArmSpec, Experiment, resolve
 from lpbench.bench.late import LateTokens
 from lpbench.bench.listener import Listener
 from lpbench.bench.machine import Machine, open_machine
+from lpbench.bench.offered import refuse_duration
 from lpbench.bench.rate import WIDTH, Bracket, find_rate
 from lpbench.bench.served import ServedLog
 from lpbench.bench.service import Script, Service
@@ -36,6 +37,9 @@ TARGET = 0.9
 
 DEFAULT_START = 1.0
 """Requests per second that a search begins with, where none are given."""
+
+HIGHEST_START = 1e9
+"""One request a nanosecond, the clock's tick."""
 
 
 def run_search(spec: RunSpec, open_store: Callable[[], RunStore], listener: Listener) -> Record:
@@ -79,8 +83,8 @@ def _start(spec: RunSpec) -> float:
     """Return the rate that the search begins with.
 
     Raises:
-        InputError: there is no SLO, no such rate or duration, or a duration of a workload that has
-            an end.
+        InputError: there is no SLO, no such rate or duration, a duration of a workload that has an
+            end, or one in which too many requests arrive.
     """
     load = spec.load
     assert load is not None
@@ -88,20 +92,35 @@ def _start(spec: RunSpec) -> float:
     if not load.slo:
         msg = "--find-rate needs an SLO; give --goodput ttft:MS, tbt:MS or both"
         raise InputError(msg)
-    if math.isinf(start):
-        msg = "--request-rate inf is no rate that --find-rate can start from; accepted: a number"
-        raise InputError(msg)
-    if load.duration_s is not None and not load.duration_s > 0:
-        raise InputError(f"--duration {load.duration_s} is out of range; accepted: seconds above 0")
-    lengths = spec.input_len is not None or spec.output_len is not None
-    if load.duration_s is not None and not lengths and spec.workload not in length_names():
+    if not LEAST_RATE <= start <= HIGHEST_START:
         msg = (
-            f"--find-rate with --duration {load.duration_s:g} draws as many requests as arrive in "
+            f"--request-rate {start} is no rate that --find-rate can start from; accepted: "
+            f"{LEAST_RATE:g} to {HIGHEST_START:g} requests per second"
+        )
+        raise InputError(msg)
+    if load.duration_s is not None:
+        _refuse_duration(spec, load.duration_s, start=start)
+    return start
+
+
+def _refuse_duration(spec: RunSpec, seconds: float, *, start: float) -> None:
+    """Refuse a duration that says nothing of how many requests a rate offers, or says too many."""
+    refuse_duration(seconds)
+    lengths = spec.input_len is not None or spec.output_len is not None
+    if not lengths and spec.workload not in length_names():
+        msg = (
+            f"--find-rate with --duration {seconds:g} draws as many requests as arrive in "
             f"it; accepted: --workload {' or '.join(length_names())}, or --input-len; for other "
             "workloads leave out --duration"
         )
         raise InputError(msg)
-    return start
+    if start * seconds > MOST_REQUESTS:
+        msg = (
+            f"--duration {seconds:g} holds more than {MOST_REQUESTS} requests at {start:g} a "
+            f"second; accepted: {MOST_REQUESTS / start:g} seconds at most, or a lower "
+            "--request-rate"
+        )
+        raise InputError(msg)
 
 
 def _refuse_few(measured: int) -> None:

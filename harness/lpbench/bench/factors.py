@@ -20,18 +20,23 @@ import numpy as np
 
 from lpbench.bench.fit import Fitted, Floats
 from lpbench.bench.replay import SECONDS, PassTimes
-from lpbench.executors.roofline.coefficients import Coefficients
+from lpbench.executors.roofline.coefficients import LEAST_SHARE, Coefficients
 from lpbench.record.toml import rounded
 from lpbench.shape.operators import KINDS
 
 TABLES = ("memory", "compute")
-MATRICES = ("projections", "experts", "dense", "head")
+MATRICES = ("experts", "projections", "dense", "head")
+"""Operators whose shares move together; of the experts most is read."""
 
 SLOWEST = 1e4
 """No operator is taken to be so many times slower than by the start set."""
 
 DOUBT = 10.0
 """Overheads are an order of magnitude apart from host to host, shares a factor of two."""
+
+FALL = 100.0
+"""No kernel is so many times slower than another: a share that falls by more stands for something
+else that the passes wait for."""
 
 Share = tuple[str, str]
 """A table and an operator."""
@@ -50,10 +55,7 @@ class Group:
 
 
 GROUPS = (
-    *(
-        Group(members=tuple((table, kind) for kind in ("experts", "projections", "dense", "head")))
-        for table in TABLES
-    ),
+    *(Group(members=tuple((table, kind) for kind in MATRICES)) for table in TABLES),
     Group(members=(("memory", "attention_decode"), ("compute", "attention_decode"))),
     Group(members=(("compute", "attention_prefill"), ("memory", "attention_prefill"))),
 )
@@ -77,6 +79,11 @@ class Told:
     error: float | None = None
     why: str = ""
 
+    @property
+    def has_fallen(self) -> bool:
+        """Whether it is a share that fell by more than `FALL`."""
+        return "." in self.name and self.value * FALL < self.start
+
 
 class Factors:
     """The factors, in one row: those on `GROUPS` first, then `SECONDS`.
@@ -92,9 +99,13 @@ class Factors:
         self.doubts: Floats = np.array([1.0] * len(GROUPS) + [DOUBT * one for one in seconds])
         # A share is 1 at most, so a factor is the largest share of its group at least.
         least = [max(self._share(one) for one in group.members) for group in GROUPS]
+        most = [
+            min(SLOWEST, *(self._share(one) / LEAST_SHARE for one in group.members))
+            for group in GROUPS
+        ]
         self.bounds: tuple[Floats, Floats] = (
             np.array(least + [0.0] * len(SECONDS)),
-            np.array([SLOWEST] * len(GROUPS) + [1.0] * len(SECONDS)),
+            np.array(most + [1.0] * len(SECONDS)),
         )
         self._spread = np.zeros((len(TABLES) * len(KINDS) + len(SECONDS), len(self.start)))
         for column, group in enumerate(GROUPS):
@@ -117,7 +128,7 @@ class Factors:
         for group, factor in zip(GROUPS, factors[: len(GROUPS)], strict=True):
             for table, kind in group.members:
                 share = rounded(self._share((table, kind)) / float(factor))
-                tables[table][kind] = min(1.0, share)
+                tables[table][kind] = min(1.0, max(LEAST_SHARE, share))
         layer_s, row_s, host_s = (rounded(float(value)) for value in factors[len(GROUPS) :])
         return replace(
             self._set,

@@ -53,6 +53,10 @@ COLLINEAR = 1e-12
 """What keeps coefficients that do the same apart, as a share: their errors become huge, not
 infinite."""
 
+NOUGHT = 1e-100
+"""What a coefficient of zero counts as where its error is taken as a share of it: the largest error
+over it is a number still."""
+
 TINY = np.finfo(np.float64).tiny
 
 
@@ -98,16 +102,13 @@ def fit(
     _, slopes = model(start)
     for unused in np.flatnonzero(~slopes.any(axis=0)):
         free[unused], kept[int(unused)] = False, None
-    # Shares of one machine on another are off by one factor before anything else.
-    predicted, _ = model(values)
-    common = np.exp(np.median(np.log(measured) - _log(predicted)))
-    values[free] = np.clip(values * common, *bounds)[free]
+    values[free] = np.clip(_begin(model, measured, values, free), *bounds)[free]
     while free.any():
         values = _minimise(model, measured, values, free, bounds)
         at = np.flatnonzero(free)
         curvature = _curvature(model, measured, values, correlated=correlated)
         errors, correlation = _errors(curvature[np.ix_(at, at)])
-        relative = errors / np.maximum(np.maximum(values, start)[at], TINY)
+        relative = errors / np.maximum(np.maximum(values, start)[at], NOUGHT)
         relative[np.abs(values - start)[at] > REFUTED * errors] = 0.0
         worst = int(np.argmax(relative))
         if relative[worst] <= TOLD:
@@ -127,6 +128,24 @@ def fit(
         kept[index] = int(at[np.argmax(others)]) if len(at) > 1 else None
         free[index], values[index] = False, start[index]
     return Fitted(values=values, errors={}, kept=kept)
+
+
+def _begin(model: Model, measured: Floats, start: Floats, free: NDArray[np.bool_]) -> Floats:
+    """Return the coefficients that the descent begins with: the start's times one factor.
+
+    Shares of one machine on another are off by one factor before anything else. Zero times a factor
+    leads nowhere: where the start explains nothing of a measurement, each free coefficient that is
+    zero in it begins at its part, were the measurements shared out evenly.
+    """
+    values = start.copy()
+    predicted, slopes = model(values)
+    if (predicted <= 0).any():
+        for index in np.flatnonzero(free & (values == 0)):
+            told = slopes[:, index] > 0
+            values[index] = np.median(measured[told] / slopes[told, index]) / free.sum()
+        predicted, _ = model(values)
+    common: float = np.exp(np.median(np.log(measured) - _log(predicted)))
+    return values * common
 
 
 def _minimise(
@@ -159,7 +178,7 @@ def _descend(
     cost, damping = _cost(residuals, spread), 1e-3
     for _ in range(STEPS):
         weights = _weights(residuals, spread)
-        relative = slopes / np.maximum(predicted, TINY)[:, np.newaxis]
+        relative = _relative(slopes, predicted)
         slope = relative.T @ (weights * residuals)
         held = ((values <= least) & (slope > 0)) | ((values >= most) & (slope < 0))
         at = np.flatnonzero(free & ~held)
@@ -200,7 +219,7 @@ def _curvature(model: Model, measured: Floats, values: Floats, *, correlated: in
     predicted, slopes = model(values)
     residuals = _residuals(predicted, measured)
     spread = _spread(residuals)
-    relative = slopes / np.maximum(predicted, TINY)[:, np.newaxis]
+    relative = _relative(slopes, predicted)
     curvature: Floats = relative.T @ (_weights(residuals, spread)[:, np.newaxis] * relative)
     return curvature / (spread**2 * correlated)
 
@@ -213,6 +232,14 @@ def _errors(curvature: Floats) -> tuple[Floats, Floats]:
     inverse = np.linalg.inv(scaled)
     deviation = np.sqrt(np.maximum(np.diag(inverse), TINY))
     return deviation / scale, inverse / np.outer(deviation, deviation)
+
+
+def _relative(slopes: Floats, predicted: Floats) -> Floats:
+    """Return the derivatives of predictions' logarithms; none where nothing is predicted."""
+    found = np.zeros_like(slopes)
+    there = predicted > TINY
+    found[there] = slopes[there] / predicted[there, np.newaxis]
+    return found
 
 
 def _residuals(predicted: Floats, measured: Floats) -> Floats:

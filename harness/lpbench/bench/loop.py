@@ -142,6 +142,6 @@ class _Seconds:
     def wait(self, arrival: float) -> None:
         """Let time pass until an arrival, rounded up so that it has come."""
         passed_ns = math.ceil(arrival * NS)
-        if passed_ns / NS < arrival:  # the product itself was rounded down
-            passed_ns += 1
+        while passed_ns / NS < arrival:  # the product itself was rounded down
+            passed_ns += max(1, math.ceil(math.ulp(arrival) * NS))  # seconds tell no less apart
         self._executor.wait_until_ns(self._origin_ns + passed_ns)

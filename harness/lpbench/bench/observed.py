@@ -25,6 +25,9 @@ from lpbench.shape.precision import PRECISIONS, Precision
 COMMANDS = ("traffic", "energy", "latency")
 """What measures passes one by one."""
 
+SHORTEST_MS, LONGEST_MS = 1e-6, 1e9
+"""Of a pass: the clock's tick, and eleven days."""
+
 Index = Annotated[int, Field(ge=0)]
 Edges = tuple[Index, Index]
 
@@ -41,7 +44,7 @@ class _Tile(_Line):
 
 class _Iteration(_Line):
     arm: str
-    duration_ms: Annotated[FiniteFloat, Field(gt=0)]
+    duration_ms: Annotated[FiniteFloat, Field(ge=SHORTEST_MS, le=LONGEST_MS)]
     decodes: tuple[Index, ...]
     tiles: tuple[_Tile, ...]
     preempted: tuple[Index, ...]
@@ -174,11 +177,15 @@ def read_run(path: Path, *, shapes: Mapping[str, ModelShape]) -> ObservedRun:
     if dtype not in PRECISIONS:
         raise InputError(f"{path}: dtype {dtype!r} is not modelled; known: {', '.join(PRECISIONS)}")
     shape = shapes[model] if model in shapes else _shape(path, model)
-    requests = _requests(folder / "requests.jsonl")
+    requests = _requests(folder / "requests.jsonl", shape)
     passes: dict[str, list[Pass]] = {}
+    checks = {label: _Check(label, known, shape) for label, known in requests.items()}
     for where, line in _lines(folder / "iterations.jsonl", _Iteration):
-        known = requests.get(line.arm, {})
-        passes.setdefault(line.arm, []).append(_pass(line, known, shape, where=where))
+        check = checks.setdefault(line.arm, _Check(line.arm, {}, shape))
+        try:
+            passes.setdefault(line.arm, []).append(check.passed(line))
+        except ValueError as error:
+            raise InputError(f"{where}: {error}") from None
     return ObservedRun(
         name=folder.resolve().name.encode(errors="backslashreplace").decode(),
         record=record,
@@ -199,16 +206,24 @@ def _shape(path: Path, model: str) -> ModelShape:
         raise InputError(msg) from None
 
 
-def _requests(path: Path) -> dict[str, dict[int, Request]]:
-    """Return the requests by arm and index."""
+def _requests(path: Path, shape: ModelShape) -> dict[str, dict[int, Request]]:
+    """Return the requests by arm and index.
+
+    Raises:
+        InputError: one is longer than the model allows.
+    """
     found: dict[str, dict[int, Request]] = {}
-    for _, line in _lines(path, _Request):
-        found.setdefault(line.arm, {})[line.request] = Request(
+    for where, line in _lines(path, _Request):
+        request = Request(
             index=line.request,
             prompt_tokens=line.prompt_tokens,
             output_tokens=line.output_tokens,
             context_tokens=line.context_tokens,
         )
+        if request.kv_tokens > shape.max_positions:
+            msg = f"{where}: request {line.request} is longer than the {shape.max_positions}"
+            raise InputError(f"{msg} positions of {shape.name!r}")
+        found.setdefault(line.arm, {})[line.request] = request
     return found
 
 
@@ -231,40 +246,98 @@ def _lines(path: Path, kind: type[AnyLine]) -> Iterator[tuple[str, AnyLine]]:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _pass(
-    line: _Iteration, requests: Mapping[int, Request], shape: ModelShape, *, where: str
-) -> Pass:
-    """Return a line as a pass, its numbers held to the model and the requests.
+class _Check:
+    """Holds the lines of one arm, in order, to its requests and the model."""
 
-    Raises:
-        InputError: they do not fit.
-    """
-    for one in (*line.decodes, *line.preempted, *(tile.request for tile in line.tiles)):
-        if one not in requests:
-            raise InputError(f"{where}: request {one} of {line.arm!r} is not in requests.jsonl")
-    for tile in line.tiles:
-        start, stop = tile.tokens
-        first, last = tile.layers
-        if not (start < stop <= shape.max_positions and first < last <= shape.num_layers):
-            msg = f"{where}: tokens {start} to {stop}, layers {first} to {last} are no tile"
-            raise InputError(f"{msg} of {shape.name!r}")
-    if not line.decodes and not line.tiles:
-        raise InputError(f"{where}: nothing ran")
-    if line.distinct_experts is not None and len(line.distinct_experts) != shape.num_layers:
-        msg = f"{where}: distinct_experts has {len(line.distinct_experts)} values"
-        raise InputError(f"{msg}; {shape.name!r} has {shape.num_layers} layers")
-    return Pass(
-        plan=IterationPlan(
+    def __init__(self, label: str, requests: Mapping[int, Request], shape: ModelShape) -> None:
+        self._label = label
+        self._requests = requests
+        self._shape = shape
+        self._preempted: set[int] = set()
+
+    def passed(self, line: _Iteration) -> Pass:
+        """Return a line as a pass.
+
+        Raises:
+            ValueError: it is none that the requests can have had on the model.
+        """
+        if not line.decodes and not line.tiles:
+            raise ValueError("nothing ran")
+        for one in (*line.decodes, *line.preempted, *(tile.request for tile in line.tiles)):
+            if one not in self._requests:
+                raise ValueError(f"request {one} of {self._label!r} is not in requests.jsonl")
+        self._preempted.update(line.preempted)
+        for tile in line.tiles:
+            self._check_tile(tile)
+        _check_once(line)
+        plan = IterationPlan(
             decodes=line.decodes,
             prefill=tuple(
                 PromptTile(tile.request, Tile(Span(*tile.tokens), Span(*tile.layers)))
                 for tile in line.tiles
             ),
-        ),
-        preempted=line.preempted,
-        seconds=line.duration_ms / 1e3,
-        distinct=line.distinct_experts,
-    )
+        )
+        if line.distinct_experts is not None:
+            self._check_experts(line.distinct_experts, plan)
+        return Pass(
+            plan=plan,
+            preempted=line.preempted,
+            seconds=line.duration_ms / 1e3,
+            distinct=line.distinct_experts,
+        )
+
+    def _check_tile(self, tile: _Tile) -> None:
+        """Hold a tile to the layers, and to what its request may prefill.
+
+        That is its prompt, and once it was preempted all that it can know by then.
+        """
+        request = self._requests[tile.request]
+        again = tile.request in self._preempted
+        most = request.kv_tokens if again else request.prompt_tokens
+        (start, stop), (first, last) = tile.tokens, tile.layers
+        if not (start < stop <= most and first < last <= self._shape.num_layers):
+            msg = (
+                f"tokens {start} to {stop}, layers {first} to {last} are no tile of "
+                f"{self._shape.name!r} and the {most} tokens of request {tile.request}"
+            )
+            raise ValueError(msg)
+
+    def _check_experts(self, distinct: Sequence[int], plan: IterationPlan) -> None:
+        """Hold the counted experts to those that there are, and to one at least where rows ran."""
+        shape = self._shape
+        if len(distinct) != shape.num_layers:
+            msg = f"distinct_experts has {len(distinct)} values"
+            raise ValueError(f"{msg}; {shape.name!r} has {shape.num_layers} layers")
+        for segment in plan.segments(shape.num_layers):
+            for layer in range(max(segment.layers.start, shape.dense_layers), segment.layers.stop):
+                if not distinct[layer]:
+                    raise ValueError(f"distinct_experts is 0 in layer {layer}, which had rows")
+        if (most := max(distinct)) > shape.num_experts:
+            msg = f"distinct_experts has {most}; {shape.name!r} has {shape.num_experts} experts"
+            raise ValueError(msg)
+
+
+def _check_once(line: _Iteration) -> None:
+    """Hold a pass to one row a decode, and to no token twice in a layer.
+
+    Raises:
+        ValueError: a request decodes twice, or beside its prefill, or a part of it runs twice.
+    """
+    decodes = set(line.decodes)
+    if len(decodes) < len(line.decodes):
+        raise ValueError("a request decodes twice")
+    tiles: dict[int, list[_Tile]] = {}
+    for tile in line.tiles:
+        if tile.request in decodes:
+            raise ValueError(f"request {tile.request} decodes and is in prefill")
+        before = tiles.setdefault(tile.request, [])
+        if any(_meet(tile.tokens, one.tokens) and _meet(tile.layers, one.layers) for one in before):
+            raise ValueError(f"tiles of request {tile.request} run a token through a layer twice")
+        before.append(tile)
+
+
+def _meet(one: Edges, other: Edges) -> bool:
+    return max(one[0], other[0]) < min(one[1], other[1])
 
 
 def passes_of(runs: Sequence[ObservedRun]) -> Iterator[Pass]:

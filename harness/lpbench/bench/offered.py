@@ -4,6 +4,7 @@ Owns: which workload the options mean, their exclusions, the load over a workloa
 Must not know: models but for how many tokens they take, schedules, executors' times.
 """
 
+import math
 from dataclasses import replace
 
 from lpbench.bench.burst import burst_workload
@@ -42,8 +43,7 @@ def offered_workload(spec: RunSpec, shape: ModelShape) -> Workload:
         return workload
     if load.num_warmups < 0:
         raise InputError(f"--num-warmups {load.num_warmups} is out of range; accepted: 0 or more")
-    if load.duration_s is not None and not load.duration_s > 0:
-        raise InputError(f"--duration {load.duration_s} is out of range; accepted: seconds above 0")
+    refuse_duration(load.duration_s)
     if load.request_rate is not None:
         workload = with_arrivals(
             workload, rate=load.request_rate, burstiness=load.burstiness, seed=spec.seed
@@ -60,6 +60,17 @@ def offered_workload(spec: RunSpec, shape: ModelShape) -> Workload:
         )
         raise InputError(msg)
     return workload
+
+
+def refuse_duration(seconds: float | None) -> None:
+    """Refuse a duration that is none; infinite ones, too, which a record cannot hold.
+
+    Raises:
+        InputError: it is out of range.
+    """
+    if seconds is not None and not 0 < seconds < math.inf:
+        msg = f"--duration {seconds} is out of range; accepted: seconds above 0"
+        raise InputError(msg + ("; leave it out for all requests" if seconds == math.inf else ""))
 
 
 def _stated(spec: RunSpec, shape: ModelShape) -> Workload:

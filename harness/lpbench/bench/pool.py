@@ -1,6 +1,6 @@
 """Independent jobs in a few processes, each result as soon as it is there.
 
-Owns: the processes, their end with the one that started them, Ctrl-C.
+Owns: how many processes there are, their end with the one that started them, Ctrl-C.
 Must not know: what a job does.
 """
 
@@ -15,10 +15,24 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
-from lpbench.errors import LpbenchError, RunError
+from lpbench.errors import InputError, LpbenchError, RunError
+
+MOST_WORKERS = 1024
+"""More processes nobody has cores for."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+
+def pick_workers(asked: int | None) -> int:
+    """Return how many processes are at work: as asked for, else one a core.
+
+    Raises:
+        InputError: out of range.
+    """
+    if asked is not None and not 1 <= asked <= MOST_WORKERS:
+        raise InputError(f"--workers {asked} is out of range; accepted: 1 to {MOST_WORKERS}")
+    return asked or len(os.sched_getaffinity(0))
 
 
 def run_jobs(

@@ -94,14 +94,15 @@ def fit_power(
 ) -> tuple[Coefficients, tuple[Told, ...]]:
     """Return the coefficients with the shares of power fitted, and what became of each.
 
-    Without joules, or without the design power that they are shares of, they stay as they are.
+    Of fewer windows than `LEAST_WINDOWS`, or without the design power that they are shares of, they
+    stay as they are.
     """
     start = np.array([getattr(coefficients, name) for name in POWERS])
     why = ""
     if device.tdp_w is None:
         why = "the device states no tdp_w"
     elif len(windows) < LEAST_WINDOWS:
-        why = "no joules were measured"
+        why = f"fewer than {LEAST_WINDOWS} windows with valid joules"
     if why or device.tdp_w is None:
         return coefficients, tuple(
             Told(name=name, start=value, value=value, why=why)

@@ -6,7 +6,6 @@ Must not know: what was reported, verdicts, how anything is shown.
 One set of coefficients is behind every cell; no file names another.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +14,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from lpbench import __version__
+from lpbench.analysis.metrics import AT_SLO as RATE_AT_SLO
 from lpbench.analysis.reported import AT_SLO, Cell, PaperTable
 from lpbench.bench.breakdown import operator_seconds
 from lpbench.bench.capacity import at_rate
@@ -25,11 +25,10 @@ from lpbench.bench.pool import run_jobs
 from lpbench.bench.prediction import model_device
 from lpbench.bench.preview import preview
 from lpbench.bench.spec import DEFAULT_COEFFICIENTS, DEFAULT_MODELLED_DTYPE, Load, RunSpec
-from lpbench.bench.sweep import MOST_WORKERS
-from lpbench.errors import InputError, LpbenchError
+from lpbench.errors import LpbenchError
 from lpbench.executors.roofline.coefficients import find_coefficients
 from lpbench.record.provenance import digest, environment
-from lpbench.record.schema import Reading
+from lpbench.record.schema import Caution, Reading
 from lpbench.record.store import RunStore
 from lpbench.shape.catalogue import find_shape
 from lpbench.shape.model import DTYPE_BYTES, ModelShape
@@ -71,21 +70,32 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What came of a job: its readings, and how many requests they are of."""
+    """What came of a job.
+
+    Attributes:
+        readings: by metric.
+        num_prompts: requests that they are of.
+        ranks: devices that share the model.
+        cautions: what to know before trusting them.
+    """
 
     readings: Mapping[str, Reading]
     num_prompts: int
+    ranks: int
+    cautions: tuple[Caution, ...] = ()
 
 
-def pick_workers(asked: int | None) -> int:
-    """Return how many processes are at work: as asked for, else one a core.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ours:
+    """What stands beside a table.
 
-    Raises:
-        InputError: out of range.
+    Attributes:
+        readings: by the name of a cell, in its unit.
+        cautions: what to know of them, but that they are modelled, which all are.
     """
-    if asked is not None and not 1 <= asked <= MOST_WORKERS:
-        raise InputError(f"--workers {asked} is out of range; accepted: 1 to {MOST_WORKERS}")
-    return asked or len(os.sched_getaffinity(0))
+
+    readings: Mapping[str, Reading]
+    cautions: tuple[str, ...]
 
 
 def about() -> dict[str, JsonValue]:
@@ -99,10 +109,8 @@ def about() -> dict[str, JsonValue]:
     }
 
 
-def reproduce(
-    tables: Sequence[PaperTable], *, workers: int, listener: Listener
-) -> dict[str, dict[str, Reading]]:
-    """Return ours for every cell, in the cell's unit, by table and cell.
+def reproduce(tables: Sequence[PaperTable], *, workers: int, listener: Listener) -> dict[str, Ours]:
+    """Return ours for every table, by its name.
 
     Args:
         tables: what is reproduced.
@@ -125,13 +133,30 @@ def reproduce(
             done[job] = result
             listener.advance(1)
     return {
-        table.name: {
-            cell.name: _ours(cell, done[job], ranks=job.spec.tensor_parallel_size)
-            for cell in table.cells
-            for job in (wanted[table.name, cell.name],)
-        }
+        table.name: ours_beside(
+            table, {cell.name: done[wanted[table.name, cell.name]] for cell in table.cells}
+        )
         for table in tables
     }
+
+
+def ours_beside(table: PaperTable, done: Mapping[str, Done]) -> Ours:
+    """Return what stands beside a table.
+
+    Args:
+        table: what was reported.
+        done: by the name of a cell, what came of its run.
+    """
+    said = (
+        f"ours, {cell.run}: {caution.message}"
+        for cell in table.cells
+        for caution in done[cell.name].cautions
+        if caution.code != "modelled"
+    )
+    return Ours(
+        readings={cell.name: _ours(cell, done[cell.name]) for cell in table.cells},
+        cautions=tuple(dict.fromkeys(said)),
+    )
 
 
 def work(job: Job) -> Done:
@@ -173,7 +198,13 @@ def _serve(job: Job) -> Done:
     record = run_latency(job.spec, lambda: RunStore(output=None, json=None), Silent())
     count = record.spec["num_prompts"]
     assert isinstance(count, int), count
-    return Done(readings=record.arms[0].metrics, num_prompts=count)
+    (arm,) = record.arms
+    return Done(
+        readings=arm.metrics,
+        num_prompts=count,
+        ranks=job.spec.tensor_parallel_size,
+        cautions=arm.warnings,
+    )
 
 
 def _prefill(job: Job) -> Done:
@@ -200,14 +231,18 @@ def _prefill(job: Job) -> Done:
         f"{kind}_ms": _modelled(1e3 * value, MILLISECONDS, modelling.source)
         for kind, value in seconds.items()
     }
-    return Done(readings={**served.readings, **times}, num_prompts=1)
+    return replace(served, readings={**served.readings, **times})
 
 
 def _cover(job: Job) -> Done:
     shape, _ = find_shape(job.spec.model)
     share = _coverage(job.spec, shape).distinct(job.decodes) / shape.num_experts
     reading = _modelled(share, RATIO, f"{job.spec.routing} routing in expectation")
-    return Done(readings={"expert_coverage": reading}, num_prompts=job.decodes)
+    return Done(
+        readings={"expert_coverage": reading},
+        num_prompts=job.decodes,
+        ranks=job.spec.tensor_parallel_size,
+    )
 
 
 def _coverage(spec: RunSpec, shape: ModelShape) -> ExpectedCoverage:
@@ -219,11 +254,14 @@ def _modelled(value: float, unit: str, source: str) -> Reading:
     return Reading(value=value, unit=unit, method="modelled", source=source, pass_=LATENCY)
 
 
-def _ours(cell: Cell, done: Done, *, ranks: int) -> Reading:
-    """Return the reading of a cell, in its unit."""
+def _ours(cell: Cell, done: Done) -> Reading:
+    """Return the reading of a cell, in its unit; absent as the rate is that it should be at."""
     reading = done.readings[cell.metric]
+    rate = done.readings.get(RATE_AT_SLO) if cell.at == AT_SLO else None
+    if rate is not None and rate.validity == "absent":
+        reading = rate.model_copy(update={"unit": reading.unit})
     scale = 1.0 if reading.unit == cell.unit else SCALES[reading.unit, cell.unit]
-    scale /= {"": 1, "request": done.num_prompts, "rank": ranks}[cell.per]
+    scale /= {"": 1, "request": done.num_prompts, "rank": done.ranks}[cell.per]
     value = None if reading.value is None else reading.value * scale
     uncertainty = None if reading.uncertainty is None else reading.uncertainty * scale
     return reading.model_copy(

@@ -62,7 +62,7 @@ class _RecordedLoad(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
     request_rate: Annotated[float | None, Field(strict=False)]
-    burstiness: float
+    burstiness: Annotated[float, Field(strict=False)]
     duration_s: float | None
     num_warmups: int
     slo: dict[str, float]

@@ -4,6 +4,7 @@ Owns: the pass over every arm and the record it leaves, failed runs included.
 Must not know: how a run is shown, what a schedule does, whether anything runs.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -186,4 +187,5 @@ def _load_spec(load: Load | None) -> dict[str, JsonValue]:
         return {}
     rate = None if load.request_rate is None else str(load.request_rate)
     slo: dict[str, JsonValue] = {f"{key}_ms": most for key, most in load.slo}
-    return {**asdict(load), "request_rate": rate, "slo": slo}
+    even = {"burstiness": str(load.burstiness)} if math.isinf(load.burstiness) else {}
+    return {**asdict(load), "request_rate": rate, **even, "slo": slo}

@@ -6,7 +6,6 @@ Must not know: where a cell is kept, how a summary is shown.
     check every cell -> claim the folder -> run what is left -> rows
 """
 
-import os
 import re
 import traceback
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from lpbench.bench.instruments import gpu_counters
 from lpbench.bench.keys import LATENCY, REGIME
 from lpbench.bench.latency import run_latency
 from lpbench.bench.listener import Listener, Silent
-from lpbench.bench.pool import run_apart, run_jobs
+from lpbench.bench.pool import pick_workers, run_apart, run_jobs
 from lpbench.bench.regime import run_regime
 from lpbench.bench.spec import RunSpec
 from lpbench.bench.suite import Cell, Suite
@@ -37,9 +36,6 @@ from lpbench.errors import (
     UnavailableError,
 )
 from lpbench.record.store import RunStore
-
-MOST_WORKERS = 1024
-"""More processes nobody has cores for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,16 +52,15 @@ class Checked:
     refused: Mapping[str, str]
 
 
-def pick_workers(suite: Suite, asked: int | None) -> int:
+def cells_at_a_time(suite: Suite, asked: int | None) -> int:
     """Return how many cells run at a time: as asked for, else one a core.
 
     Raises:
         InputError: out of range, or more than one where the machine's times are measured.
     """
-    if asked is not None and not 1 <= asked <= MOST_WORKERS:
-        raise InputError(f"--workers {asked} is out of range; accepted: 1 to {MOST_WORKERS}")
+    workers = pick_workers(asked)
     if _is_modelled(suite):
-        return asked or len(os.sched_getaffinity(0))
+        return workers
     if asked not in (None, 1):
         msg = (
             f"--workers {asked}: cells of the torch executor run one at a time, as they would "

@@ -44,7 +44,8 @@ def reproduce(
     """
     from lpbench.analysis.agreement import agree
     from lpbench.analysis.reported import find_paper_tables
-    from lpbench.bench.reproduction import about, pick_workers
+    from lpbench.bench.pool import pick_workers
+    from lpbench.bench.reproduction import about
     from lpbench.bench.reproduction import reproduce as run
     from lpbench.cli.output import STDOUT, open_store, write_text
     from lpbench.cli.render import console, print_table, progress_bar
@@ -64,7 +65,11 @@ def reproduce(
     open_store(output, json)  # refuses what cannot be written
     with progress_bar(shown=not (quiet or no_progress), counted=True) as progress:
         ours = run(wanted, workers=workers, listener=progress)
-    agreements = [agree(table, ours[table.name]) for table in wanted]
+    agreements = [
+        agree(table, found.readings, cautions=found.cautions)
+        for table in wanted
+        for found in (ours[table.name],)
+    ]
     document = to_json(agreements, about=about())
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)

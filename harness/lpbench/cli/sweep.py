@@ -65,7 +65,7 @@ def sweep(
     from lpbench.bench.keys import REGIME
     from lpbench.bench.suite import find_suite
     from lpbench.bench.summary import SUMMARY, to_lines
-    from lpbench.bench.sweep import Sweep, check_cells, pick_workers
+    from lpbench.bench.sweep import Sweep, cells_at_a_time, check_cells
     from lpbench.cli.output import STDOUT, write_text
     from lpbench.cli.render import progress_bar
     from lpbench.record.store import check_writable, write_atomically
@@ -73,7 +73,7 @@ def sweep(
     from lpbench.report.sweep import summary_csv, summary_json
 
     found = find_suite(suite)
-    workers = pick_workers(found, workers)
+    workers = cells_at_a_time(found, workers)
     if json and json != STDOUT:
         check_writable(Path(json))
     shown = not (quiet or no_progress)

@@ -267,7 +267,11 @@ def _check_folder(output: Path) -> None:
         raise InputError(f"--output {output} cannot be written: {error.strerror}") from None
     if not there.is_dir():
         raise InputError(f"--output {output} cannot be written: {there} is not a folder")
-    check_writable(there / "run.json")
+    try:
+        with NamedTemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise InputError(f"--output {output} cannot be written: {error.strerror}") from None
 
 
 def _claim(path: Path) -> None:

@@ -8,7 +8,7 @@ from textwrap import fill
 
 from lpbench.bench.calibration import Calibration
 from lpbench.bench.deviation import Off
-from lpbench.bench.factors import Told
+from lpbench.bench.factors import FALL, Told
 from lpbench.report.table import Table
 
 ABSENT = "-"
@@ -81,5 +81,11 @@ def calibrate_notes(found: Calibration) -> tuple[str, ...]:
         said.append(
             f"{', '.join(at_peak)} at the device's peak: more than that was measured, from caches "
             "perhaps."
+        )
+    fallen = [one.name for one in found.told if one.has_fallen]
+    if fallen:
+        said.append(
+            f"{', '.join(fallen)} fell by more than {FALL:g}: no kernel is so slow, and it stands "
+            "for something else that the passes wait for."
         )
     return (*said, *(f"Fitted: {line}." for line in found.runs))

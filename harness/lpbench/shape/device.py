@@ -5,7 +5,6 @@ the driver's name.
 Must not know: which device is here, how it is measured.
 """
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -66,6 +65,9 @@ class Device:
             raise InputError(f"device {self.name!r} states no fp32_flops, which float32 needs")
         return rate
 
+
+RATES, SIZES, POWERS = (1e6, 1e21), (1.0, 1e18), (1e-3, 1e6)
+"""Least and most B/s or FLOP/s, B, and W: beyond every device, and all that follows is finite."""
 
 _WHOLE = ("memory_bytes", "cache_bytes")
 _NEEDED = ("memory_bandwidth", "memory_bytes", "bf16_flops")
@@ -132,9 +134,10 @@ def read_device(entry: Mapping[str, object], *, name: str) -> Device:
 def _figure(entry: Mapping[str, object], key: str, *, name: str) -> float:
     value = entry[key]
     is_whole = key in _WHOLE
-    accepted = "a whole number above 0" if is_whole else "a number above 0"
+    least, most = SIZES if is_whole else POWERS if key.endswith("_w") else RATES
     is_number = isinstance(value, int if is_whole else int | float) and not isinstance(value, bool)
-    if not is_number or not 0 < value <= sys.float_info.max:  # type: ignore[operator]
+    if not is_number or not least <= value <= most:  # type: ignore[operator]
+        accepted = f"a {'whole ' if is_whole else ''}number, {least:g} to {most:g}"
         raise InputError(f"device {name!r}: {key} is {brief(value)}; accepted: {accepted}")
     return float(value)  # type: ignore[arg-type]
 

@@ -50,11 +50,17 @@ class Coverage(Protocol):
 
 
 class ExpectedCoverage(ABC):
-    """In expectation every layer is like every other, and only how many rows there are counts."""
+    """In expectation every layer is like every other, and only how many rows there are counts.
+
+    Attributes:
+        batch: takes decodes and the rows of each prompt, as `distinct`; returns the expected
+            distinct experts of one layer, and those of them that no decode takes. It keeps what it
+            has worked out.
+    """
 
     def __init__(self) -> None:
         """Keep nothing yet."""
-        self._batch = lru_cache(maxsize=MOST_KEPT)(self._work_out)
+        self.batch = lru_cache(maxsize=MOST_KEPT)(self._work_out)
 
     def touched(
         self, segment: Segment, layers: Span, *, first: Mapping[int, int], known: Mapping[int, int]
@@ -65,7 +71,7 @@ class ExpectedCoverage(ABC):
         """
         del first, known
         lengths = tuple([len(rows.tokens) for rows in segment.prompts])
-        distinct, prefill = self._batch(len(segment.decodes), lengths)
+        distinct, prefill = self.batch(len(segment.decodes), lengths)
         count = len(layers)
         return count * distinct, count * prefill
 

@@ -143,15 +143,29 @@ def read_trace(path: Path) -> RoutingTrace:
         InputError: there is no such file, or it is not one of ours.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            experts, lengths = file["experts"], file["lengths"]
-            about = json.loads(str(file["about"]))
-        return _checked(path.name, experts, lengths, about)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"routing file {path} does not exist") from None
-    except _DAMAGED as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise InputError(f"routing file {path} is none of --record-routing: {reason}") from None
+    except OSError as error:
+        raise InputError(f"routing file {path} cannot be read: {error.strerror}") from None
+    try:
+        return _checked(path.name, *_arrays(content))
+    except ValueError as error:
+        raise InputError(f"routing file {path} is none of --record-routing: {error}") from None
+
+
+def _arrays(content: bytes) -> tuple[NDArray[Any], NDArray[Any], object]:
+    """Return experts, lengths and what is said about them, as a file holds them.
+
+    Raises:
+        ValueError: it is damaged, or another file.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return file["experts"], file["lengths"], json.loads(str(file["about"]))
+    except _DAMAGED:  # what NumPy says of it is advice to programmers
+        msg = "it is damaged, or holds no experts, lengths and about"
+        raise ValueError(msg) from None
 
 
 def _checked(
@@ -162,7 +176,7 @@ def _checked(
     Raises:
         ValueError: they do not fit together.
     """
-    if not isinstance(about, dict) or not isinstance(num_experts := about["num_experts"], int):
+    if not isinstance(about, dict) or not isinstance(num_experts := about.get("num_experts"), int):
         raise ValueError("it does not say how many experts there are")  # noqa: TRY004 - of a file
     if lengths.dtype != np.int64 or lengths.ndim != 2 or lengths.shape[1:] != (3,):  # noqa: PLR2004
         raise ValueError("its lengths are no three numbers a request")

@@ -69,9 +69,12 @@ IDEAL = Coefficients(
 )
 """The roofline itself: nothing but bytes over bandwidth and FLOPs over their rate."""
 
+LEAST_SHARE = 1e-6
+"""Of a peak: what reaches less is not held back by it, and times stay finite numbers."""
+
 _SHARES = ("memory", "compute")
 _SECONDS = ("layer_s", "row_s", "host_s", "all_reduce_s")
-_UP_TO_ONE = ("link", "idle_power", "memory_power", "compute_power")
+_POWERS = ("idle_power", "memory_power", "compute_power")
 
 
 def coefficient_names() -> tuple[str, ...]:
@@ -103,7 +106,7 @@ def read_coefficients(entry: Mapping[str, object], *, name: str) -> Coefficients
     Raises:
         InputError: a key is missing, unknown, or out of its range.
     """
-    known = (*_SHARES, "ridge", *_SECONDS, *_UP_TO_ONE, "sources")
+    known = (*_SHARES, "ridge", *_SECONDS, "link", *_POWERS, "sources")
     for key in entry:
         if key not in known:
             raise InputError(f"coefficients {name!r}: " + unknown("key", key, known=known))
@@ -115,10 +118,8 @@ def read_coefficients(entry: Mapping[str, object], *, name: str) -> Coefficients
             if kind not in KINDS:
                 where = f"coefficients {name!r}: {key}: "
                 raise InputError(where + unknown("operator", kind, known=KINDS))
-        shares[key] = {
-            kind: _number(table, kind, most=1.0, above=True, name=name) for kind in KINDS
-        }
-    scalars = {key: _number(entry, key, most=1.0, name=name) for key in (*_SECONDS, *_UP_TO_ONE)}
+        shares[key] = {kind: _number(table, kind, least=LEAST_SHARE, name=name) for kind in KINDS}
+    scalars = {key: _number(entry, key, least=0.0, name=name) for key in (*_SECONDS, *_POWERS)}
     return Coefficients(
         name=name,
         memory=shares["memory"],
@@ -127,7 +128,7 @@ def read_coefficients(entry: Mapping[str, object], *, name: str) -> Coefficients
         layer_s=scalars["layer_s"],
         row_s=scalars["row_s"],
         host_s=scalars["host_s"],
-        link=scalars["link"],
+        link=_number(entry, "link", least=LEAST_SHARE, name=name),
         all_reduce_s=scalars["all_reduce_s"],
         idle_power=scalars["idle_power"],
         memory_power=scalars["memory_power"],
@@ -150,13 +151,10 @@ def _table(entry: Mapping[str, object], key: str, *, name: str) -> Mapping[str, 
     return value
 
 
-def _number(
-    entry: Mapping[str, object], key: str, *, most: float, name: str, above: bool = False
-) -> float:
+def _number(entry: Mapping[str, object], key: str, *, least: float, name: str) -> float:
     value = entry.get(key)
-    accepted = f"a number above 0, at most {most:g}" if above else f"a number, 0 to {most:g}"
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise InputError(f"coefficients {name!r}: {key} is {value!r}; accepted: {accepted}")
-    if not 0 <= value <= most or (above and not value):
-        raise InputError(f"coefficients {name!r}: {key} is {value!r}; accepted: {accepted}")
-    return float(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not least <= value <= 1:  # type: ignore[operator]
+        msg = f"coefficients {name!r}: {key} is {value!r}; accepted: a number, {least:g} to 1"
+        raise InputError(msg)
+    return float(value)  # type: ignore[arg-type]

@@ -65,7 +65,7 @@ class RooflineExecutor:
         self._roofline.finish(cost)
         for request in (*plan.decodes, *finishing):
             self._known[request] += 1
-        self._now_ns += round(cost.seconds * NS)
+        self._now_ns += max(1, round(cost.seconds * NS))  # of the clock no pass takes nothing
         return Execution(tokens={}, cost=cost)
 
     def release(self, request: int) -> None:

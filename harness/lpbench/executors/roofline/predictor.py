@@ -29,11 +29,11 @@ class RooflinePredictor:
         ]
         self._kinds = tuple(dict.fromkeys(by_layer))
         self.kinds = tuple(map(self._kinds.index, by_layer))
-        self._distinct: dict[tuple[int, tuple[int, ...]], float] = {}
 
     def layer(self, kind: int, rows: LayerRows) -> Predicted:
         """Return what a layer of this kind costs with at least one row."""
         decodes, tokens = rows.decodes, rows.decode_tokens
+        distinct, _ = self._coverage.batch(decodes, tuple([length for _, length in rows.prompts]))
         cost = Cost()
         self._roofline.add_layers(
             cost,
@@ -45,7 +45,7 @@ class RooflinePredictor:
                     for window in self._roofline.operators.windows
                 },
                 prompts=rows.prompts,
-                distinct=self._touched(decodes, tuple([length for _, length in rows.prompts])),
+                distinct=distinct,
             ),
             layers=1,
         )
@@ -57,10 +57,3 @@ class RooflinePredictor:
         self._roofline.add_head(cost, sampled)
         self._roofline.finish(cost)
         return Predicted(cost.seconds, cost.bytes)
-
-    def _touched(self, decodes: int, lengths: tuple[int, ...]) -> float:
-        """Return the expected distinct experts of a batch; asked for often, worked out once."""
-        key = decodes, lengths
-        if key not in self._distinct:
-            self._distinct[key] = self._coverage.distinct(decodes, lengths)
-        return self._distinct[key]
