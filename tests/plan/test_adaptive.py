@@ -151,7 +151,7 @@ def test_every_predicted_pass_is_within_the_budget(
     )
     least = (1 + max(kinds)) * (linear.prompt_s + linear.row_s * 16 + linear.key_s * 4000) / 0.9
     if alone + least < milliseconds / 1e3:
-        assert longest <= milliseconds / 1e3
+        assert longest <= milliseconds / 1e3 * (1 + 1e-9)  # the last bit of a sum
 
 
 @settings(max_examples=25, deadline=None)
@@ -159,9 +159,13 @@ def test_every_predicted_pass_is_within_the_budget(
 def test_no_fixed_schedule_within_the_budget_is_faster(
     drawn: tuple[int, list[int], int, tuple[int, ...]],
 ) -> None:
-    """For one prompt: the best chunk size and the best number of groups, within 1 %."""
+    """For one prompt: the best chunk size and the best number of groups, within 1 %.
+
+    Keys cost nothing here: how long the decodes are when the prompt comes depends on how the
+    schedule began them, and would decide where a layer fits by a hair.
+    """
     num_decodes, prompts, milliseconds, kinds = drawn
-    linear = Linear(kinds=kinds)
+    linear = Linear(kinds=kinds, key_s=0.0)
     requests = in_flight(num_decodes, prompts[0])
     mean, _ = times(adaptive(milliseconds, linear), requests, linear)
     others: list[Policy] = [Layered(num_groups=count) for count in range(1, len(kinds) + 1)]
@@ -171,7 +175,9 @@ def test_no_fixed_schedule_within_the_budget_is_faster(
     ]
     for policy in others:
         fixed, longest = times(policy, requests, linear)
-        if longest <= milliseconds / 1e3:
+        if longest < milliseconds / 1e3 * (
+            1 - 1e-9
+        ):  # sums in another order differ in the last bit
             assert mean <= 1.01 * fixed, policy
 
 

@@ -5,16 +5,13 @@ Must not know: which prompts wait, what is chosen among them.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lpbench.plan.batch import Batch, Rows
 from lpbench.plan.grid import Span, Tile
 from lpbench.plan.iteration import IterationPlan, PromptTile
 from lpbench.plan.policy import View
 from lpbench.plan.predictor import LayerRows, Predicted, Predictor
-
-SHARE = 0.9
-"""A layer of a new batch takes this share of the room at most, as decodes grow while it climbs."""
 
 LEAST_ROOM = 0.25
 """Where decodes alone leave no room in the budget, prefill takes this share of their time."""
@@ -47,6 +44,8 @@ class Filling:
         self._decoding_bytes = sum(cost.bytes for cost in alone)
         self.room = max(budget - self.decoding, 0.0)
         self.left = self.room
+        self._budget = budget
+        self._finished_tokens = 0
         self.num_finished = 0
         self.num_tokens = 0
 
@@ -77,14 +76,16 @@ class Filling:
             self.num_tokens += batch.num_tokens
         if stop < top:
             return False
-        self.num_finished += sum(part.is_last for part in batch.parts)
+        last = [part for part in batch.parts if part.is_last]
+        self.num_finished += len(last)
+        self._finished_tokens += sum(part.first + len(part.tokens) for part in last)
         return True
 
     def way(self, batch: Batch, room: float, *, left: float = 0.0) -> Climb | None:
         """Return what it takes to bring a new batch through all layers, by passes of that room.
 
         With something left of this pass, what happens in it does not count. None where a single
-        layer does not fit with something to spare.
+        layer fits, or one will not when the decodes have grown by a token a pass.
         """
         rows = batch.rows
         more = {
@@ -92,7 +93,7 @@ class Filling:
             for kind in self._counts
             for with_it, alone in [(self._cost(kind, rows), self._cost(kind, ()))]
         }
-        if max(seconds for seconds, _ in more.values()) > SHARE * room:
+        if max(seconds for seconds, _ in more.values()) > room:
             return None
         passes, added, read = 0, 0.0, 0.0
         for layer, kind in enumerate(self._kinds):
@@ -106,6 +107,8 @@ class Filling:
             if passes:
                 added += seconds
             read += moved
+        if not self._will_fit(rows, room, passes=passes):
+            return None
         return Climb(passes, added, read + passes * self._decoding_bytes)
 
     def seconds(self, climb: Climb) -> float:
@@ -120,6 +123,24 @@ class Filling:
             for kind, count in self._counts.items()
         )
 
+    def _will_fit(self, rows: Rows, room: float, *, passes: int) -> bool:
+        """Return whether any layer of a batch still fits in the last of so many passes.
+
+        By then who finishes in this pass decodes too, and every decode is as many tokens longer.
+        Where that leaves no room in the budget, it is what was asked for.
+        """
+        decodes = len(self._view.decodes) + self.num_finished
+        tokens = self._view.decode_tokens + self._finished_tokens
+        grown = LayerRows(decodes, tokens + decodes * max(0, passes - 1))
+        alone = {kind: self._predicted(kind, grown).seconds for kind in self._counts}
+        decoding = self._predictor.overhead(decodes + 1).seconds
+        decoding += sum(seconds * self._counts[kind] for kind, seconds in alone.items())
+        left = max(self._budget - decoding, room if room > self.room else 0.0)
+        return all(
+            self._predicted(kind, replace(grown, prompts=rows)).seconds - seconds <= left
+            for kind, seconds in alone.items()
+        )
+
     def _times(self, cost: Predicted, kind: int) -> Predicted:
         count = self._counts[kind]
         return Predicted(cost.seconds * count, cost.bytes * count)
@@ -132,8 +153,10 @@ class Filling:
     def _cost(self, kind: int, prompts: Rows) -> Predicted:
         key = kind, prompts
         if key not in self._costs:
-            decodes = len(self._view.decodes)
-            rows = LayerRows(decodes, self._view.decode_tokens, prompts)
-            idle = not decodes and not prompts
-            self._costs[key] = Predicted(0.0, 0.0) if idle else self._predictor.layer(kind, rows)
+            rows = LayerRows(len(self._view.decodes), self._view.decode_tokens, prompts)
+            self._costs[key] = self._predicted(kind, rows)
         return self._costs[key]
+
+    def _predicted(self, kind: int, rows: LayerRows) -> Predicted:
+        is_idle = not rows.decodes and not rows.prompts
+        return Predicted(0.0, 0.0) if is_idle else self._predictor.layer(kind, rows)
