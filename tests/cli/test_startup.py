@@ -9,7 +9,16 @@ from lpbench.testing.records import example_record
 from tests.cli.command import OK, CommandLine, finish, run, start
 
 COMMANDS = ("traffic", "energy", "latency", "sweep", "plan", "compare", "check", "doctor", "list")
-HEAVY = {"torch", "transformers", "tokenizers", "safetensors", "pandas", "scipy"}
+HEAVY = {
+    "altair",
+    "pandas",
+    "safetensors",
+    "scipy",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "vl_convert",
+}
 
 SCRIPT = """
 import sys

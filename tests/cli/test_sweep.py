@@ -4,6 +4,7 @@ import csv
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from contextlib import suppress
@@ -34,6 +35,19 @@ SLOW = BASE.replace("= 4", "= 15") + GRID
 
 PAIR = "[grid]\nrequest_rate = [1, 2]"
 """Two cells of two schedules."""
+
+MAP = """
+command = "regime"
+[base]
+executor = "roofline"
+device = "h200"
+prompt_len = 64
+chunks = [64]
+groups = [2]
+[grid]
+num_decodes = [2, 4]
+"""
+"""Two points of a regime map."""
 
 SMALL_DISK = """
 import resource, sys
@@ -253,3 +267,29 @@ def test_torch_runs_in_a_process_of_its_own(
     assert str(tmp_path) not in "".join(
         path.read_text(encoding="utf-8") for path in (tmp_path / "s").rglob("*.json*")
     )
+
+
+def test_a_regime_map_is_drawn(lpbench: CommandLine, tmp_path: Path) -> None:
+    """Beside its CSV, and the command says where; the table alone with --quiet."""
+    arguments = ("sweep", write_suite(tmp_path, MAP), "--output", tmp_path / "s")
+    result = lpbench(*arguments)
+    assert OK == result.code
+    assert f"the map is drawn in {tmp_path / 's' / 'map.svg'}" == one_line(result.err)
+    assert "builtin-moe, bfloat16, h200" in (tmp_path / "s" / "map.svg").read_text(encoding="utf-8")
+    again = lpbench(*arguments, "--quiet")
+    assert (OK, "") == (again.code, again.err)
+
+
+def test_a_regime_map_without_the_extra(
+    lpbench: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line says what draws it; everything else is there."""
+    monkeypatch.delitem(sys.modules, "lpbench.report.heatmap", raising=False)
+    monkeypatch.setitem(sys.modules, "altair", None)
+    result = lpbench("sweep", write_suite(tmp_path, MAP), "--output", tmp_path / "s")
+    assert OK == result.code
+    expected = "map.svg not drawn: pip install 'lpbench[report]' draws it"
+    assert expected == one_line(result.err)
+    assert "chunked (C) or layered (L)" in " ".join(result.out.split())
+    assert (tmp_path / "s" / "map.csv").is_file()
+    assert not (tmp_path / "s" / "map.svg").exists()

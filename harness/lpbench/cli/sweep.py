@@ -13,6 +13,7 @@ from lpbench.errors import InvalidMeasurementError, RunError
 if TYPE_CHECKING:
     from lpbench.bench.suite import Suite
     from lpbench.bench.summary import Row
+    from lpbench.report.regime import Spot
 
 
 def sweep(
@@ -45,7 +46,8 @@ def sweep(
 
     In DIR: cells/ID is a run of its own for every complete cell, failed/ID
     one that failed, summary.csv and summary.jsonl have a row per cell and
-    schedule.
+    schedule. Of a regime map also map.csv and map.svg, the map as figures
+    and as a picture; the picture needs the extra `report`.
 
     Started again on the same DIR, a sweep that was cut short, even by
     kill -9, goes on: complete cells stay, those under way run again, those
@@ -92,6 +94,10 @@ def sweep(
             write_atomically(output / "summary.csv", summary_csv(rows))
             if found.command == REGIME:
                 write_atomically(output / "map.csv", regime_csv(spots_of(rows)))
+    if found.command == REGIME and (spots := spots_of(rows)):
+        drawn = _draw(spots, output / "map.svg")
+        if not quiet:
+            sys.stderr.write(f"lpbench: {drawn}\n")
     if json:
         write_text(json, summary_json(found.name, found.hash, rows))
     if json != STDOUT:
@@ -103,6 +109,18 @@ def sweep(
     if ended["invalid"]:
         msg = f"what {ended['invalid']} of {len(found.cells)} cells measured proves nothing"
         raise InvalidMeasurementError(msg)
+
+
+def _draw(spots: "tuple[Spot, ...]", path: Path) -> str:
+    """Draw the map and return where it is, or what draws it."""
+    from lpbench.record.store import write_atomically
+
+    try:
+        from lpbench.report.heatmap import heatmap_svg
+    except ModuleNotFoundError:
+        return f"{path.name} not drawn: pip install 'lpbench[report]' draws it"
+    write_atomically(path, heatmap_svg(spots))
+    return f"the map is drawn in {path}"
 
 
 def _show(suite: "Suite", rows: "tuple[Row, ...]", *, quiet: bool) -> None:

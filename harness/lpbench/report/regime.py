@@ -108,12 +108,13 @@ def _tables(machine: str, spots: Sequence[Spot]) -> tuple[Table, Table]:
         )
 
     return (
-        table(f"{machine}: chunked (C) or layered (L), by how many %", _win),
-        table(f"{machine}: % that adaptive is faster than the better of them", _gain),
+        table(f"{machine}: chunked (C) or layered (L), by how many %", win_text),
+        table(f"{machine}: % that adaptive is faster than the better of them", gain_text),
     )
 
 
-def _win(field: Field) -> str:
+def win_text(field: Field) -> str:
+    """Return who wins of chunked and layered, and by how many per cent: C 12, L 34, L alone."""
     letter, margin = LETTERS[field.winner], field.margin
     if field.winner is None and field.void:
         return "?"
@@ -122,7 +123,8 @@ def _win(field: Field) -> str:
     return f"{letter} alone" if margin is None else f"{letter} {100 * margin:.0f}"
 
 
-def _gain(field: Field) -> str:
+def gain_text(field: Field) -> str:
+    """Return by how many per cent adaptive is faster than the better of them: +12, -3, over."""
     gain = field.adaptive_gain
     if ADAPTIVE in field.void:
         return "?"
