@@ -20,10 +20,12 @@ COVERED = ("plan/*", "record/*", "meters/experts*")  # a mistake there would pas
 TORCH_FREE = ("plan", "shape", "workload", "record", "meters", "analysis", "report")
 
 
-def install(session: nox.Session, group: str | None, *arguments: str) -> None:
+def install(
+    session: nox.Session, group: str | None, *arguments: str, constraints: Path = CONSTRAINTS
+) -> None:
     """Install the tested versions of a dependency group, and whatever else is named."""
     wanted = nox.project.dependency_groups(PROJECT, group) if group else ()
-    session.install("-c", str(CONSTRAINTS), *arguments, *wanted)
+    session.install("-c", str(constraints), *arguments, *wanted)
 
 
 @nox.session
@@ -60,6 +62,25 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", "--cov", "--cov-report=")
     for part in COVERED:
         session.run("coverage", "report", f"--include=harness/lpbench/{part}", "--fail-under=95")
+
+
+@nox.session
+@nox.parametrize("triton", ["3.6.0", "3.7.1"])
+def kernels(session: nox.Session, triton: str) -> None:
+    """Run the kernels in Triton's interpreter, and compile them for GPUs, on any machine."""
+    # The interpreter wants an older numpy than constraints.txt holds; the group says which, and
+    # pip would find no version that both allow.
+    lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines(keepends=True)
+    held = Path(session.create_tmp(), CONSTRAINTS.name)
+    held.write_text("".join(one for one in lines if not one.startswith("numpy==")), "utf-8")
+    install(session, "kernels", "-e", ".", constraints=held)
+    session.install("--no-deps", f"triton=={triton}")  # a CUDA build of torch wants its own one
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    compiled = "tests/kernels/test_compiled.py"
+    session.run("pytest", "tests/kernels", f"--ignore={compiled}", env={"TRITON_INTERPRET": "1"})
+    session.run("pytest", compiled)
 
 
 @nox.session(venv_backend="none")

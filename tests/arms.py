@@ -3,7 +3,7 @@
 Policy, queues, loop and executor are the product's; only the way in is shorter.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,13 @@ import torch
 
 from lpbench.bench.audit import Witnessed
 from lpbench.bench.loop import Limits, Step, run_arm
-from lpbench.executors.torch_engine.build import build_executor
+from lpbench.executors.torch_engine.build import build_executor, fused_executor
+from lpbench.executors.torch_engine.checkpoint import load_weights
+from lpbench.executors.torch_engine.choice import pick_kernels
 from lpbench.executors.torch_engine.executor import TorchExecutor
+from lpbench.executors.torch_engine.fused_layers import Limits as FusedLimits
+from lpbench.executors.torch_engine.graphs import Graphs
+from lpbench.executors.torch_engine.kernels.fused import FusedKernels
 from lpbench.executors.torch_engine.probe import Probe
 from lpbench.plan.request import Request
 from lpbench.plan.schedules import parse_schedule
@@ -22,6 +27,8 @@ from lpbench.workload.routing import RoutingDraws
 from lpbench.workload.tokens import draw_ids
 
 MANY_PAGES = 10_000
+MANY_ROWS = 256
+AMPLE_ROWS = FusedLimits(num_kv_pages=MANY_PAGES, max_num_seqs=256, most_rows=MANY_ROWS)
 AMPLE = Limits(num_kv_pages=MANY_PAGES, max_num_seqs=256)
 
 
@@ -124,19 +131,12 @@ def build_bench(
     dtype: str = "float32",
     device: str = "cpu",
     draws: RoutingDraws | None = None,
+    layers: str = "torch",
     seed: int = 0,
 ) -> Bench:
     """Load a checkpoint folder for a workload of random token ids."""
     shape = ModelShape.from_config(read_config(folder), name="tiny")
-    ids = {
-        request.index: draw_ids(
-            seed=seed,
-            request=request.index,
-            count=request.context_tokens + request.prompt_tokens,
-            vocab_size=shape.vocab_size,
-        )
-        for request in requests
-    }
+    ids = random_ids(requests, shape, seed=seed)
     executor = build_executor(
         shape,
         folder=folder,
@@ -146,5 +146,52 @@ def build_bench(
         requests=requests,
         ids=ids,
         draws=draws,
+        layers=layers,
+        limits=AMPLE_ROWS,
     )
     return Bench(shape=shape, requests=tuple(requests), ids=ids, executor=executor)
+
+
+def build_fused_bench(
+    folder: Path,
+    requests: Sequence[Request],
+    *,
+    kernels: Callable[[ModelShape], FusedKernels],
+    graphs: Graphs | None,
+    num_kv_pages: int = MANY_PAGES,
+    most_rows: int = MANY_ROWS,
+    draws: RoutingDraws | None = None,
+    seed: int = 0,
+) -> Bench:
+    """Load a checkpoint folder into the engine of fused kernels, on the CPU in float32."""
+    shape = ModelShape.from_config(read_config(folder), name="tiny")
+    cpu = torch.device("cpu")
+    weights = load_weights(folder, shape, dtype=torch.float32, device=cpu)
+    ids = random_ids(requests, shape, seed=seed)
+    executor = fused_executor(
+        shape,
+        weights,
+        kernels=pick_kernels(shape, device=cpu, dtype=torch.float32),
+        fused=kernels(shape),
+        graphs=graphs,
+        requests=requests,
+        ids=ids,
+        draws=draws,
+        limits=FusedLimits(num_kv_pages=num_kv_pages, max_num_seqs=256, most_rows=most_rows),
+    )
+    return Bench(shape=shape, requests=tuple(requests), ids=ids, executor=executor)
+
+
+def random_ids(
+    requests: Sequence[Request], shape: ModelShape, *, seed: int
+) -> Mapping[int, Sequence[int]]:
+    """Return token ids of each request: context, then prompt."""
+    return {
+        request.index: draw_ids(
+            seed=seed,
+            request=request.index,
+            count=request.context_tokens + request.prompt_tokens,
+            vocab_size=shape.vocab_size,
+        )
+        for request in requests
+    }

@@ -21,6 +21,8 @@ from lpbench.bench.arm import ArmLog
 from lpbench.bench.experiment import ArmSpec
 from lpbench.bench.loop import Limits, Step, run_arm
 from lpbench.executors.executor import Execution, Routed
+from lpbench.executors.torch_engine.build import torch_executor
+from lpbench.executors.torch_engine.choice import pick_kernels
 from lpbench.executors.torch_engine.executor import TorchExecutor
 from lpbench.executors.torch_engine.weights import ModelWeights, dummy_weights
 from lpbench.plan.iteration import IterationPlan
@@ -642,9 +644,10 @@ def check_drawn(asks: Sequence[Ask], rules: Rules, *, num_layers: int) -> list[P
     shape, weights = tiny(num_layers)
     requests = as_requests(asks)
     draws = RoutingDraws("calibrated", 7, num_layers, NUM_EXPERTS, TOP_K)
-    executor = TorchExecutor(
+    executor = torch_executor(
         shape,
         weights,
+        kernels=pick_kernels(shape, device=weights.embed.device, dtype=weights.embed.dtype),
         requests=requests,
         ids={number: [1] * (ask.context + ask.prompt) for number, ask in enumerate(asks)},
         draws=draws,

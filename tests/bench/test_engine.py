@@ -174,6 +174,7 @@ def test_the_facts_name_the_kernels_of_the_counting_pass(tmp_path: Path) -> None
     engine = build(tmp_path, dtype="bfloat16")
     engine.load()
     expected = {
+        "layers": "torch",
         "experts": "torch grouped_mm",
         "attention": "sdpa",
         "tf32": False,

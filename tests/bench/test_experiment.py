@@ -211,8 +211,21 @@ def test_slabs_are_held_by_every_context_and_by_those_in_flight(tmp_path: Path) 
         {"prompt_tokens": 64, "output_tokens": 1},
     )
     found = resolve(tiny_spec(tmp_path, **LENGTHS, requests=file, max_num_seqs=2))
-    assert 7 + 2 + 4 == found.needs(None, whole_slabs=True).held_pages
+    assert 7 + 2 + 4 == found.needs(None, cache="slabs").held_pages
     assert 0 == found.needs(None).held_pages
+    assert 0 == found.needs(None, cache="slabs").beside_pages
+
+
+def test_a_pool_of_pages_has_those_of_contexts_beside_it(tmp_path: Path) -> None:
+    """Contexts stay from arm to arm, whoever is in flight: 100 tokens take 7 pages of 16."""
+    file = write_requests(
+        tmp_path,
+        {"context_tokens": 100, "prompt_tokens": 3, "output_tokens": 2},
+        {"prompt_tokens": 64, "output_tokens": 1},
+    )
+    found = resolve(tiny_spec(tmp_path, **LENGTHS, requests=file))
+    needs = found.needs(None, cache="pages")
+    assert (7, 0) == (needs.beside_pages, needs.held_pages)
 
 
 def test_limits(tmp_path: Path) -> None:

@@ -140,3 +140,11 @@ def test_memory_prints_on_one_line() -> None:
     """Draws count as rows in words."""
     memory = Memory(weights=2 * 10**9, page=1000, num_kv_pages=3000, rows=10**6, draws=10**6)
     assert "2.00 GB (weights 2.00 GB, KV 3.00 MB, rows 2.00 MB)" == str(memory)
+
+
+def test_pages_beside_the_pool_are_needed_too() -> None:
+    """A pool is what fits beside the pages of contexts."""
+    needs = replace(NEEDS, beside_pages=20)
+    found = planned(needs, just_enough(50))
+    assert 30 == found.num_kv_pages
+    assert WEIGHTS + 50 * PAGE + ROWS + 1000 == found.total

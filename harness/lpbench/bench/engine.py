@@ -18,7 +18,7 @@ from lpbench.meters.driver import driver_version
 from lpbench.plan.grid import Span, Tile
 from lpbench.plan.iteration import IterationPlan, PromptTile
 from lpbench.shape.device import Device, match
-from lpbench.shape.memory import Memory, plan_memory
+from lpbench.shape.memory import Memory, Needs, plan_memory
 from lpbench.workload.routing import RoutingDraws
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ class Engine:
             UnavailableError: the device is not there.
         """
         from lpbench.executors.torch_engine.checkpoint import check_checkpoint, check_family
+        from lpbench.executors.torch_engine.choice import pick_kernels
         from lpbench.executors.torch_engine.device import (
+            DTYPES,
             cache_bytes,
             device_facts,
             pick_device,
@@ -56,6 +58,12 @@ class Engine:
         self._gpu_memory_utilization = spec.gpu_memory_utilization
         self.dtype = spec.dtype or ("bfloat16" if self._device.type == "cuda" else "float32")
         self.audit_dtype = self.dtype
+        self._kernels = pick_kernels(
+            experiment.shape,
+            device=self._device,
+            dtype=DTYPES[self.dtype],
+            layers=spec.kernels,
+        )
         self._memory = self._plan_memory(self.dtype, experiment.num_kv_pages)
         self.cache_bytes = cache_bytes(self._device)
         self.num_kv_pages = self._memory.num_kv_pages
@@ -148,7 +156,7 @@ class Engine:
 
         return plan_memory(
             self._experiment.shape,
-            self._experiment.needs(num_kv_pages, whole_slabs=self._device.type == "cuda"),
+            self._needs(num_kv_pages),
             dtype=dtype,
             available=available_bytes(self._device) + held,
             reserved=reserved_bytes(
@@ -156,10 +164,18 @@ class Engine:
             ),
         )
 
+    def _needs(self, num_kv_pages: int | None) -> Needs:
+        is_paged = self._kernels.layers == "triton"
+        if self._device.type == "cpu":
+            return self._experiment.needs(num_kv_pages)
+        return self._experiment.needs(num_kv_pages, cache="pages" if is_paged else "slabs")
+
     def _build(self, dtype: str) -> "TorchExecutor":
         from lpbench.executors.torch_engine.build import build_executor
+        from lpbench.executors.torch_engine.fused_layers import Limits
 
         experiment, shape = self._experiment, self._experiment.shape
+        needs = self._needs(self.num_kv_pages)
         draws = None
         if experiment.routing != "model":
             draws = RoutingDraws(
@@ -178,6 +194,12 @@ class Engine:
             requests=experiment.prompts.requests,
             ids=experiment.prompts.ids,
             draws=draws,
+            layers=self._kernels.layers,
+            limits=Limits(
+                num_kv_pages=min(self.num_kv_pages, needs.all_pages),
+                max_num_seqs=experiment.max_num_seqs,
+                most_rows=needs.most_rows,
+            ),
         )
 
     def _warm_up(self) -> None:

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import JsonValue
 
@@ -17,7 +17,7 @@ from lpbench.bench.loop import Limits
 from lpbench.bench.offered import by_seconds, offered_workload
 from lpbench.bench.prediction import predicting, predictor_of
 from lpbench.bench.prompts import Prompts, resolve_prompts
-from lpbench.bench.spec import DEFAULT_COEFFICIENTS, RunSpec
+from lpbench.bench.spec import DEFAULT_COEFFICIENTS, DEFAULT_KERNELS, RunSpec
 from lpbench.errors import InputError
 from lpbench.executors.executor import CONTEXT_CHUNK
 from lpbench.plan.policy import Policy
@@ -39,12 +39,16 @@ RECORDED = "recorded"
 
 LOAD_FORMATS = ("auto", "dummy")
 EXECUTORS = ("torch", "roofline")
+KERNELS = ("torch", "triton")
 MAX_SEED = 2**64 - 1
 MOST = 1_000_000_000
 """No count on the command line is larger."""
 
 DRAW_BYTES = 2
 """Bytes of one drawn expert id."""
+
+Cache: TypeAlias = Literal["lazy", "slabs", "pages"]
+"""How keys and values take memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,19 +88,21 @@ class Experiment:
     identity: Mapping[str, JsonValue]
     trace: "RoutingTrace | None" = None
 
-    def needs(self, num_kv_pages: int | None, *, whole_slabs: bool = False) -> Needs:
+    def needs(self, num_kv_pages: int | None, *, cache: Cache = "lazy") -> Needs:
         """Return what the run asks of the memory.
 
         Args:
             num_kv_pages: of the pool; None for what fits.
-            whole_slabs: whether a request's KV cache takes its memory before it is written. All
-                contexts are there before the run.
+            cache: how keys and values take memory: "lazy" where what is not yet written takes none,
+                "slabs" where a request takes all of its own at once, "pages" where there is one
+                pool. All contexts are there before the run.
         """
         requests = self.prompts.requests
         pages = [pages_for(request.kv_tokens) for request in requests]
         with_context = [pages_for(one.kv_tokens) for one in requests if one.context_tokens]
         others = sorted(pages_for(one.kv_tokens) for one in requests if not one.context_tokens)
         held = sum(with_context) + sum(others[-self.max_num_seqs :])
+        beside = sum(pages_for(request.context_tokens) for request in requests)
         # A preempted request brings its context and what it generated back as prompt rows.
         tokens = sum(request.kv_tokens for request in requests)
         contexts = max(request.context_tokens for request in requests)
@@ -111,7 +117,8 @@ class Experiment:
             least_pages=max(pages),
             num_kv_pages=num_kv_pages,
             draws=drawn * self.shape.num_layers * self.shape.top_k * DRAW_BYTES,
-            held_pages=held if whole_slabs else 0,
+            held_pages=held if cache == "slabs" else 0,
+            beside_pages=beside if cache == "pages" else 0,
         )
 
     def limits(self, num_kv_pages: int) -> Limits:
@@ -209,6 +216,7 @@ def _check_options(spec: RunSpec) -> None:
         ("routing", None if _is_file(spec.routing) else spec.routing, ROUTINGS),
         ("load format", spec.load_format, LOAD_FORMATS),
         ("executor", spec.executor, EXECUTORS),
+        ("kernels", spec.kernels, KERNELS),
         ("dtype", spec.dtype, tuple(PRECISIONS if spec.executor == "roofline" else DTYPE_BYTES)),
     ):
         if value is not None and value not in known:
@@ -236,8 +244,10 @@ def _check_options(spec: RunSpec) -> None:
 
 
 def _check_executor(spec: RunSpec) -> None:
-    """Refuse options of the roofline where it is not asked for."""
+    """Refuse options of the executor that is not asked for."""
     if spec.executor == "roofline":
+        if spec.kernels != DEFAULT_KERNELS:
+            raise InputError(f"--kernels {spec.kernels} goes with --executor torch")
         return
     is_modelling = spec.tensor_parallel_size != 1 or spec.coefficients != DEFAULT_COEFFICIENTS
     if is_modelling and spec.predict_by is None:

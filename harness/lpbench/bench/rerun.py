@@ -5,6 +5,7 @@ Must not know: what the new record is for.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -34,6 +35,7 @@ def rerun(record: Record, listener: Listener) -> Record:
     """
     spec = record.spec
     again = _recorded_spec(spec, has_load=record.command == "latency")
+    again = replace(again, kernels=_recorded_kernels(record))
     if record.command == "energy" and again.executor != "roofline":
         msg = "the baseline measured joules, which takes its time"
         raise InputError(f"{msg}; {_YOURSELF}")
@@ -54,6 +56,13 @@ def rerun(record: Record, listener: Listener) -> Record:
     if again.executor == "roofline":
         return run_modelled(record.command, again, nowhere, listener)
     return run_traffic(again, nowhere, listener)
+
+
+def _recorded_kernels(record: Record) -> str:
+    """Return whose kernels computed; records before there were others have torch's."""
+    kernels = record.environment.get("kernels")
+    layers = kernels.get("layers") if isinstance(kernels, dict) else None
+    return layers if isinstance(layers, str) else DEFAULTS.kernels
 
 
 class _RecordedLoad(BaseModel):

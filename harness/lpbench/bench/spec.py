@@ -12,6 +12,7 @@ DEFAULT_WORKLOAD = "mixed"
 DEFAULT_LOAD_WORKLOAD = "steady"
 DEFAULT_SCHEDULES = ("chunked", "layered")
 DEFAULT_COEFFICIENTS = "kernels"
+DEFAULT_KERNELS = "torch"
 DEFAULT_DEVICE = "h100-sxm"
 DEFAULT_MODELLED_DTYPE = "bfloat16"
 
@@ -97,6 +98,7 @@ class RunSpec:
             virtual clock.
         device: of torch, cpu, cuda or cuda:N, default cuda where present; of the roofline, a
             catalogue name.
+        kernels: of torch on a GPU, whose: torch's own, or ours in triton.
         dtype: float32 or bfloat16, default bfloat16 on cuda, float32 on cpu; of the roofline mxfp4
             too, default bfloat16.
         tensor_parallel_size: devices that share the model, of the roofline.
@@ -122,6 +124,7 @@ class RunSpec:
     output_len: int | None = None
     executor: str = "torch"
     device: str | None = None
+    kernels: str = DEFAULT_KERNELS
     dtype: str | None = None
     max_num_seqs: int = 256
     num_kv_pages: int | None = None

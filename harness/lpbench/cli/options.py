@@ -168,6 +168,9 @@ def _run_spec(
             show_default="float32 on cpu, else bfloat16",
         ),
     ] = None,
+    kernels: Annotated[
+        str, typer.Option(help="On a GPU: torch | triton, our own fused ones.")
+    ] = _DEFAULTS.kernels,
     max_num_seqs: Annotated[
         int, typer.Option(help="Admitted and unfinished requests at most.")
     ] = _DEFAULTS.max_num_seqs,
@@ -209,6 +212,7 @@ def _run_spec(
         executor=executor,
         device=device,
         dtype=dtype,
+        kernels=kernels,
         max_num_seqs=max_num_seqs,
         num_kv_pages=num_kv_pages,
         gpu_memory_utilization=gpu_memory_utilization,

@@ -36,6 +36,7 @@ class Memory:
         page: one KV page.
         num_kv_pages: pages of the pool.
         held_pages: KV pages' worth of memory that is taken whatever the pool.
+        beside_pages: KV pages that are taken beside the pool.
         rows: hidden states of the largest pass, those kept between iterations included, and what
             a layer computes from them.
         draws: the experts drawn ahead.
@@ -47,11 +48,12 @@ class Memory:
     rows: int
     draws: int
     held_pages: int = 0
+    beside_pages: int = 0
 
     @property
     def kv(self) -> int:
         """Keys and values."""
-        return self.page * max(self.num_kv_pages, self.held_pages)
+        return self.page * max(self.num_kv_pages + self.beside_pages, self.held_pages)
 
     @property
     def total(self) -> int:
@@ -79,6 +81,7 @@ class Needs:
         draws: bytes of experts drawn ahead.
         held_pages: KV pages' worth of memory that is taken whatever the pool: the whole slabs of
             requests that may be in memory together, where memory not yet written counts.
+        beside_pages: KV pages beside the pool: those of contexts, which stay from arm to arm.
     """
 
     most_rows: int
@@ -87,6 +90,7 @@ class Needs:
     num_kv_pages: int | None
     draws: int
     held_pages: int = 0
+    beside_pages: int = 0
 
 
 def plan_memory(
@@ -115,6 +119,7 @@ def plan_memory(
         num_kv_pages=0,
         rows=needs.most_rows * row * size + _score_bytes(shape, needs),
         draws=needs.draws,
+        beside_pages=needs.beside_pages,
     )
     pages = needs.num_kv_pages
     if pages is None:

@@ -19,7 +19,11 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from lpbench.bench.loop import Limits, Step, run_arm
 from lpbench.executors.torch_engine import executor as executor_module
+from lpbench.executors.torch_engine.build import fused_executor, torch_executor
+from lpbench.executors.torch_engine.choice import pick_kernels
 from lpbench.executors.torch_engine.executor import TorchExecutor
+from lpbench.executors.torch_engine.fused_layers import Limits as FusedLimits
+from lpbench.executors.torch_engine.graphs import Graphs
 from lpbench.executors.torch_engine.grouped import BLOCKS, TORCH
 from lpbench.executors.torch_engine.timer import PassTimer
 from lpbench.executors.torch_engine.weights import (
@@ -33,6 +37,8 @@ from lpbench.plan.schedules import parse_schedule
 from lpbench.shape.catalogue import find_shape
 from lpbench.shape.model import ModelShape
 from lpbench.workload.routing import RoutingDraws
+from tests.graphs import RecordedWork
+from tests.no_kernels import NoKernels
 
 CUDA = torch.device("cuda", 0)
 CUDA_TYPE, META_TYPE = 1, 14
@@ -46,6 +52,9 @@ SCHEDULES = (
     "hybrid:chunk=100,num_groups=2",
 )
 DTYPES = (torch.bfloat16, torch.float32)
+SENDERS = ("drawn", "forward", "fused_layers", "page_pool", "torch_layers", "touched")
+"""Modules that send arrays to the device."""
+
 LAYERS = 2
 """GPT-OSS's have a window and none."""
 
@@ -104,7 +113,7 @@ def reads(monkeypatch: pytest.MonkeyPatch, device_guard: None) -> Iterator[Reads
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda _: (9, 0))
     monkeypatch.setattr(executor_module, "to_host", seen)
     monkeypatch.setattr(executor_module, "PassTimer", lambda _: PassTimer(torch.device("cpu")))
-    for module in ("executor", "forward", "touched"):
+    for module in SENDERS:
         monkeypatch.setattr(f"lpbench.executors.torch_engine.{module}.to_device", sent)
     with FakeTensorMode():
         yield seen
@@ -132,15 +141,44 @@ def build(
     shape: ModelShape, dtype: torch.dtype, *, draws: RoutingDraws | None = None
 ) -> TorchExecutor:
     """Return the executor of a model on the fake GPU."""
+    kernels = pick_kernels(shape, device=CUDA, dtype=dtype)
+    return torch_executor(
+        shape,
+        weights_of(shape, dtype),
+        kernels=kernels,
+        requests=REQUESTS,
+        ids=IDS,
+        draws=draws,
+    )
+
+
+def weights_of(shape: ModelShape, dtype: torch.dtype) -> ModelWeights:
+    """Return a model's weights on the fake GPU."""
 
     def fields(dims: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
         return {name: torch.empty(size, dtype=dtype, device=CUDA) for name, size in dims.items()}
 
-    weights = ModelWeights(
+    return ModelWeights(
         layers=tuple(LayerWeights(**fields(layer_dims(shape))) for _ in range(LAYERS)),
         **fields(model_dims(shape)),
     )
-    return TorchExecutor(shape, weights, requests=REQUESTS, ids=IDS, draws=draws)
+
+
+def build_fused(
+    shape: ModelShape, dtype: torch.dtype, *, graphs: Graphs | None, draws: RoutingDraws | None
+) -> TorchExecutor:
+    """Return the executor of fused kernels, which compute nothing, on the fake GPU."""
+    return fused_executor(
+        shape,
+        weights_of(shape, dtype),
+        kernels=pick_kernels(shape, device=CUDA, dtype=dtype),
+        fused=NoKernels(shape),
+        graphs=graphs,
+        requests=REQUESTS,
+        ids=IDS,
+        draws=draws,
+        limits=FusedLimits(num_kv_pages=100, max_num_seqs=8, most_rows=200),
+    )
 
 
 def serve(executor: TorchExecutor, schedule: str, *, pinned: bool = False) -> list[Step]:
@@ -163,6 +201,21 @@ def test_no_schedule_mixes_devices_or_reads_on_the_host(
     assert any(step.plan.decodes and step.plan.prefill for step in steps)
     context = (0,)
     assert [context, *((len(step.execution.tokens),) for step in steps)] == reads.sizes
+
+
+@pytest.mark.parametrize(
+    ("model", "schedule", "captured"), [*product(MODELS, SCHEDULES, (True, False))]
+)
+def test_fused_kernels_read_nothing_on_the_host(
+    reads: Reads, model: str, schedule: str, *, captured: bool
+) -> None:
+    """Around kernels that compute nothing, launched one by one or replayed."""
+    draws = RoutingDraws("calibrated", 3, LAYERS, 8, 2)
+    graphs = RecordedWork() if captured else None
+    steps = serve(build_fused(small(model), torch.bfloat16, graphs=graphs, draws=draws), schedule)
+    assert any(step.plan.decodes and step.plan.prefill for step in steps)
+    assert [(0,), *((len(step.execution.tokens),) for step in steps)] == reads.sizes
+    assert graphs is None or graphs.replayed
 
 
 @pytest.mark.parametrize("model", MODELS)

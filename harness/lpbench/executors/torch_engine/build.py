@@ -1,6 +1,6 @@
 """From a shape and a choice of weights to an executor that is ready to run.
 
-Owns: the choice between a checkpoint and drawn weights.
+Owns: the choice between a checkpoint and drawn weights, how the executor's parts go together.
 Must not know: schedules, records, how much memory there is.
 """
 
@@ -11,9 +11,16 @@ import torch
 
 from lpbench.errors import RunError
 from lpbench.executors.torch_engine.checkpoint import load_weights
+from lpbench.executors.torch_engine.choice import TRITON, Kernels, pick_kernels
 from lpbench.executors.torch_engine.device import DTYPES, compute_on, keep_freed_memory
+from lpbench.executors.torch_engine.drawn import DrawnExperts
 from lpbench.executors.torch_engine.executor import TorchExecutor
-from lpbench.executors.torch_engine.weights import dummy_weights
+from lpbench.executors.torch_engine.fused_layers import FusedLayers, Limits
+from lpbench.executors.torch_engine.graphs import CudaGraphs, Graphs
+from lpbench.executors.torch_engine.kernels.fused import FusedKernels
+from lpbench.executors.torch_engine.sequences import Sequences
+from lpbench.executors.torch_engine.torch_layers import TorchLayers
+from lpbench.executors.torch_engine.weights import ModelWeights, dummy_weights
 from lpbench.plan.request import Request
 from lpbench.shape.model import ModelShape
 from lpbench.workload.routing import RoutingDraws
@@ -29,6 +36,8 @@ def build_executor(
     requests: Sequence[Request],
     ids: Mapping[int, Sequence[int]],
     draws: RoutingDraws | None,
+    layers: str = "torch",
+    limits: Limits | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TorchExecutor:
     """Load or draw the weights and return the executor of a workload.
@@ -42,15 +51,19 @@ def build_executor(
         requests: the workload in lengths.
         ids: token ids of each request: context, then prompt.
         draws: the experts to route to; None for the router's choice.
+        layers: whose kernels, as `choice.Kernels.layers` has them.
+        limits: what bounds the passes; Triton's kernels take their memory by it.
         progress: called with (tensors loaded, tensors in all).
 
     Raises:
         InputError: the checkpoint cannot be loaded.
+        UnavailableError: Triton's kernels cannot run here.
         RunError: the device's memory is not enough after all.
     """
     torch_dtype = DTYPES[dtype]
     keep_freed_memory()
     compute_on(device)
+    kernels = pick_kernels(shape, device=device, dtype=torch_dtype, layers=layers)
     try:
         if folder is None:
             weights = dummy_weights(shape, dtype=torch_dtype, device=device, seed=seed)
@@ -58,9 +71,85 @@ def build_executor(
             weights = load_weights(
                 folder, shape, dtype=torch_dtype, device=device, progress=progress
             )
-        return TorchExecutor(shape, weights, requests=requests, ids=ids, draws=draws)
+        if kernels.layers != TRITON:
+            return torch_executor(
+                shape, weights, kernels=kernels, requests=requests, ids=ids, draws=draws
+            )
+        from lpbench.executors.torch_engine.kernels.launch import (  # noqa: PLC0415 - not everywhere
+            TritonKernels,
+        )
+
+        assert limits is not None, "Triton's kernels need their limits"
+        return fused_executor(
+            shape,
+            weights,
+            kernels=kernels,
+            fused=TritonKernels(shape, dtype=torch_dtype),
+            graphs=CudaGraphs(device),
+            requests=requests,
+            ids=ids,
+            draws=draws,
+            limits=limits,
+        )
     except torch.OutOfMemoryError:
         raise RunError(
             f"the device ran out of memory while {shape.name!r} was loaded; does another process "
             "use it?"
         ) from None
+
+
+def torch_executor(
+    shape: ModelShape,
+    weights: ModelWeights,
+    *,
+    kernels: Kernels,
+    requests: Sequence[Request],
+    ids: Mapping[int, Sequence[int]],
+    draws: RoutingDraws | None = None,
+) -> TorchExecutor:
+    """Return the executor of torch's own operators; arguments as for `build_executor`."""
+    sequences = Sequences(requests, ids)
+    drawn = DrawnExperts(shape, sequences, draws, device=weights.embed.device)
+    layers = TorchLayers(shape, weights, kernels=kernels, sequences=sequences, drawn=drawn)
+    return TorchExecutor(weights, kernels=kernels, layers=layers, sequences=sequences, drawn=drawn)
+
+
+def fused_executor(
+    shape: ModelShape,
+    weights: ModelWeights,
+    *,
+    kernels: Kernels,
+    fused: FusedKernels,
+    graphs: Graphs | None,
+    requests: Sequence[Request],
+    ids: Mapping[int, Sequence[int]],
+    draws: RoutingDraws | None = None,
+    limits: Limits,
+) -> TorchExecutor:
+    """Return the executor of fused kernels, every piece of the model captured.
+
+    Args:
+        shape: the model's geometry.
+        weights: its tensors.
+        kernels: what the record says about the kernels.
+        fused: what computes.
+        graphs: what captures; None for nothing.
+        requests: the workload in lengths.
+        ids: token ids of each request: context, then prompt.
+        draws: the experts to route to; None for the router's choice.
+        limits: what bounds the passes.
+    """
+    sequences = Sequences(requests, ids)
+    drawn = DrawnExperts(shape, sequences, draws, device=weights.embed.device)
+    layers = FusedLayers(
+        shape,
+        weights,
+        kernels=fused,
+        graphs=graphs,
+        sequences=sequences,
+        drawn=drawn,
+        limits=limits,
+    )
+    with torch.inference_mode():
+        layers.prepare()
+    return TorchExecutor(weights, kernels=kernels, layers=layers, sequences=sequences, drawn=drawn)

@@ -7,8 +7,6 @@ memory plan counts (`shape.memory`, `held_pages`).
 Must not know: layers' weights, schedules.
 """
 
-from collections.abc import Collection
-
 import torch
 
 from lpbench.shape.model import ModelShape
@@ -39,11 +37,6 @@ class KvCache:
     def close(self, request: int) -> None:
         """Drop the slab of `request`, if it has one."""
         self._slabs.pop(request, None)
-
-    def close_all(self, *, but: Collection[int] = ()) -> None:
-        """Drop every slab, except those of these requests."""
-        for request in set(self._slabs) - set(but):
-            self.close(request)
 
     def append(self, request: int, layer: int, start: int, rows: torch.Tensor) -> torch.Tensor:
         """Write rows at positions start.. and return all keys and values up to them.

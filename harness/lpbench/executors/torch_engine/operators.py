@@ -12,8 +12,8 @@ that bfloat16 rounds in the same places.
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 
+from lpbench.executors.torch_engine.choice import Kernels
 from lpbench.executors.torch_engine.grouped import GROUPED_MM
-from lpbench.executors.torch_engine.kernels import Kernels
 from lpbench.executors.torch_engine.rotary import Rotary
 from lpbench.executors.torch_engine.weights import LayerWeights
 from lpbench.shape.model import ModelShape

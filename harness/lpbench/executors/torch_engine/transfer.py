@@ -25,11 +25,11 @@ def to_device(values: NDArray[Any], device: torch.device) -> torch.Tensor:
 def to_host(*tensors: torch.Tensor) -> tuple[np.ndarray, ...]:
     """Return the tensors of one device as arrays: all copies are under way before the one wait.
 
-    A GPU's are copied once more, out of pinned memory: whoever keeps one must not keep that.
+    They are copied once more: whoever keeps one must not keep pinned memory, nor find in it what
+    the next pass writes.
     """
     device = tensors[0].device
     copies = [tensor.to("cpu", non_blocking=True) for tensor in tensors]
-    if device.type != "cuda":
-        return tuple(copy.numpy() for copy in copies)
-    torch.cuda.current_stream(device).synchronize()
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
     return tuple(copy.numpy().copy() for copy in copies)

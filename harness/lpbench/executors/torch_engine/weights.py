@@ -67,6 +67,13 @@ class LayerWeights:
     gate_up_bias: torch.Tensor | None = None
     down_bias: torch.Tensor | None = None
 
+    @property
+    def head_norms(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The norms of query and key heads, [D] each; None where the model has none."""
+        if self.q_norm is None or self.k_norm is None:
+            return None
+        return self.q_norm, self.k_norm
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelWeights:

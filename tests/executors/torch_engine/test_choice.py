@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lpbench.executors.torch_engine import grouped
+from lpbench.executors.torch_engine.choice import Kernels, pick_kernels
 from lpbench.executors.torch_engine.device import compute_on
-from lpbench.executors.torch_engine.kernels import Kernels, pick_kernels
 from lpbench.shape.catalogue import find_shape
 
 SHAPE, _ = find_shape("qwen3-30b-a3b")

@@ -1,0 +1,346 @@
+"""The layers of fused kernels, all requests of a segment together: on a GPU.
+
+Owns: the order of a layer's kernels, the rows' arrays, which spans are captured.
+Must not know: schedules, token ids.
+
+A segment's rows are put into one array and sent; its layers then run as kernels that are launched
+one by one, or as captured pieces of the model, where a room of their size is shared. Either way the
+same function runs, on the same kernels.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lpbench.executors.executor import EXPERTS_RANGE, Routed
+from lpbench.executors.torch_engine.batch import Batch, padding, size
+from lpbench.executors.torch_engine.drawn import DrawnExperts
+from lpbench.executors.torch_engine.graphs import Graphs, Work
+from lpbench.executors.torch_engine.kernels.fused import FusedKernels, Routing, query_rows
+from lpbench.executors.torch_engine.page_pool import PagePool
+from lpbench.executors.torch_engine.pieces import all_pieces, pieces_of
+from lpbench.executors.torch_engine.rooms import Room, Rooms
+from lpbench.executors.torch_engine.rotary import rotary_table
+from lpbench.executors.torch_engine.sequences import Sequences
+from lpbench.executors.torch_engine.touched import Witness
+from lpbench.executors.torch_engine.transfer import to_device
+from lpbench.executors.torch_engine.weights import LayerWeights, ModelWeights
+from lpbench.plan.grid import Span
+from lpbench.plan.iteration import IterationPlan, Segment
+from lpbench.plan.request import pages_for
+from lpbench.shape.model import ModelShape
+
+DeviceBatch = Batch[torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What bounds the passes of a run.
+
+    Attributes:
+        num_kv_pages: pages of the queues; those of contexts come on top.
+        max_num_seqs: decodes, and prompts, of a pass at most.
+        most_rows: rows of a pass at most.
+    """
+
+    num_kv_pages: int
+    max_num_seqs: int
+    most_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The decodes of a pass: the first rows of each of its segments."""
+
+    seats: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    slots: NDArray[np.int64]
+    sources: NDArray[np.int64]
+
+
+class FusedLayers:
+    """`layers.Layers` of fused kernels."""
+
+    def __init__(
+        self,
+        shape: ModelShape,
+        weights: ModelWeights,
+        *,
+        kernels: FusedKernels,
+        graphs: Graphs | None,
+        sequences: Sequences,
+        drawn: DrawnExperts,
+        limits: Limits,
+    ) -> None:
+        """Put the layers together for the requests in `sequences`, and take the memory they need.
+
+        Args:
+            shape: the model's geometry.
+            weights: its tensors.
+            kernels: what computes.
+            graphs: what captures; None to launch kernel by kernel.
+            sequences: the requests.
+            drawn: the experts to take instead of the router's choice.
+            limits: what bounds the passes.
+        """
+        self._shape, self._weights = shape, weights
+        self._kernels, self._graphs = kernels, graphs
+        self._sequences, self._drawn, self._limits = sequences, drawn, limits
+        self._device, dtype = weights.embed.device, weights.embed.dtype
+        requests = sequences.requests
+        most_tokens = max(one.kv_tokens for one in requests)
+        self._pool = PagePool(
+            shape,
+            num_pages=limits.num_kv_pages + sum(pages_for(one.context_tokens) for one in requests),
+            num_seats=len(requests),
+            most_tokens=most_tokens,
+            dtype=dtype,
+            device=self._device,
+        )
+        rotary = rotary_table(shape, most_tokens, dtype=dtype, device=self._device)
+        self._cos, self._sin = (table[:, 0] for table in (rotary.cos, rotary.sin))
+        most_decodes = min(limits.max_num_seqs, len(requests))
+        self._bits = torch.zeros(
+            (1 + most_decodes, shape.num_layers, shape.num_experts),
+            dtype=torch.bool,
+            device=self._device,
+        )
+        self._query_rows = query_rows(shape.num_heads // shape.num_kv_heads)
+        self._rooms = Rooms(
+            most_decodes=most_decodes, most_rows=limits.most_rows, query_rows=self._query_rows
+        )
+        most_rows = max(room.rows for room in self._rooms.every())
+        self._hidden = torch.zeros((most_rows, shape.hidden_size), dtype=dtype, device=self._device)
+        # Decodes alone are the same rows in all segments of a pass: theirs are sent once.
+        self._inputs = torch.zeros(
+            (2, max(map(size, self._rooms.every()))), dtype=torch.int32, device=self._device
+        )
+        self._captured: dict[tuple[Span, Room, bool], Work] = {}
+        self._has_sent_decodes = False
+        self._range: Callable[[], AbstractContextManager[None]] = nullcontext
+        self._prompts: tuple[int, ...] = ()
+        self._witness: Witness | None = None
+
+    def prepare(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Capture every piece of the model for every room, so that no pass has to.
+
+        Args:
+            progress: called with (captured, all) after each.
+        """
+        if self._graphs is None:
+            return
+        wanted = [
+            (piece, room) for room in self._rooms.every() for piece in all_pieces(self._num_layers)
+        ]
+        for at, (piece, room) in enumerate(wanted, 1):
+            self._send(padding(room), room)
+            self._replay(piece, room)
+            if progress is not None:
+                progress(at, len(wanted))
+
+    def start(self, plan: IterationPlan, witness: Witness | None) -> None:
+        """Take pages for what the pass adds, and clear its bits."""
+        sequences = self._sequences
+        seats = sequences.seats(plan.decodes)
+        positions = sequences.known[seats] - 1
+        tiles = [(part.request, part.tile.tokens.stop) for part in plan.prefill]
+        prompts = sequences.seats([request for request, _ in tiles])
+        ends = sequences.offsets[prompts] + np.array([stop for _, stop in tiles], np.int64)
+        self._pool.reserve(np.concatenate((seats, prompts)), np.concatenate((positions + 1, ends)))
+        self._pool.send_tables()
+        self._decodes = _Rows(
+            seats=seats,
+            positions=positions,
+            slots=self._pool.slots(seats, positions),
+            sources=self._drawn.sources(seats, positions),
+        )
+        self._prompts = tuple(part.request for part in plan.prefill)
+        self._owners = {request: 1 + at for at, request in enumerate(self._prompts)}
+        self._bits[: 1 + len(self._prompts)].zero_()
+        self._witness = witness
+        self._has_sent_decodes = False
+
+    def run(self, segment: Segment, hidden: torch.Tensor) -> torch.Tensor:
+        """Replay the pieces of a segment's layers, or launch their kernels."""
+        counts = [len(rows.tokens) for rows in segment.prompts]
+        room = self._rooms.shared(len(segment.decodes), counts)
+        if self._graphs is None or self._witness is not None or room is None:
+            own = self._rooms.own(len(segment.decodes), counts)
+            return self._launch(segment, own, hidden)
+        rows = len(hidden)
+        if segment.prompts or not self._has_sent_decodes:
+            self._send(self._pack(segment, room), room)
+            self._has_sent_decodes |= not segment.prompts
+        self._hidden[:rows].copy_(hidden)
+        for piece in pieces_of(segment.layers.start, segment.layers.stop):
+            self._replay(piece, room)
+        done = self._hidden[:rows]
+        return done.clone() if segment.prompts else done
+
+    def norm(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return RMSNorm."""
+        return self._kernels.add_norm(rows, None, weight)
+
+    def bits(self) -> torch.Tensor:
+        """Return the bitmap of the pass, bool [1 + prompts, layers, experts]."""
+        return self._bits[: 1 + len(self._prompts)]
+
+    def routed(self, bits: NDArray[np.bool_]) -> Routed:
+        """Return it with its owners."""
+        return Routed(touched=bits.transpose(1, 0, 2), prompts=self._prompts)
+
+    def release(self, request: int, *, keep_context: bool) -> None:
+        """Give pages back."""
+        seat = self._sequences.seat(request)
+        kept = self._sequences.requests[seat].context_tokens if keep_context else 0
+        self._pool.release(seat, keep_tokens=kept)
+
+    @contextmanager
+    def marked(self) -> Iterator[None]:
+        """Launch kernel by kernel, the experts in a range of their own."""
+        own, self._graphs = self._graphs, None
+        self._range = lambda: torch.cuda.nvtx.range(EXPERTS_RANGE)
+        try:
+            yield
+        finally:
+            self._graphs, self._range = own, nullcontext
+
+    @property
+    def _num_layers(self) -> int:
+        return self._shape.num_layers
+
+    def _launch(self, segment: Segment, room: Room, hidden: torch.Tensor) -> torch.Tensor:
+        """Launch a segment's kernels one by one."""
+        sent = to_device(self._pack(segment, room), self._device)
+        if self._witness is not None:
+            self._witness.enter(segment, self._sequences.blocks(segment))
+        self._compute(segment.layers, hidden, Batch.of(sent, room))
+        return hidden
+
+    def _replay(self, piece: Span, room: Room) -> None:
+        """Run a captured piece on what lies in `_inputs` and `_hidden`; capture it before."""
+        key = (piece, room, self._drawn.table is None)
+        if key not in self._captured:
+            self._captured[key] = self._capture(piece, room)
+        self._captured[key]()
+
+    def _capture(self, piece: Span, room: Room) -> Work:
+        """Capture a piece, on rows of padding; the rows that are there stay."""
+        assert self._graphs is not None
+        hidden, sent = self._hidden[: room.rows], self._sent(room)
+        kept = hidden.clone(), sent.clone()
+        self._send(padding(room), room)
+        batch = Batch.of(sent, room)
+        work = self._graphs.capture(lambda: self._compute(piece, hidden, batch))
+        hidden.copy_(kept[0])
+        sent.copy_(kept[1])
+        return work
+
+    def _sent(self, room: Room) -> torch.Tensor:
+        """Return where the array of a batch in this room lies on the device."""
+        return self._inputs[int(room.blocks > 0), : size(room)]
+
+    def _send(self, array: NDArray[np.int32], room: Room) -> None:
+        self._sent(room).copy_(to_device(array, self._device), non_blocking=True)
+
+    def _pack(self, segment: Segment, room: Room) -> NDArray[np.int32]:
+        """Return the array of a segment's rows."""
+        array = padding(room)
+        batch = Batch.of(array, room)
+        mine, at = self._decodes, len(segment.decodes)
+        batch.count[0] = segment.num_rows
+        batch.positions[:at], batch.slots[:at] = mine.positions, mine.slots
+        batch.sources[:at], batch.seats[:at] = mine.sources, mine.seats
+        batch.lengths[:at] = mine.positions + 1
+        block = 0
+        for rows in segment.prompts:
+            place, seat = self._sequences.block(rows), self._sequences.seat(rows.request)
+            its = slice(at, at + place.count)
+            positions = np.arange(place.start, place.start + place.count)
+            batch.positions[its] = positions
+            batch.slots[its] = self._pool.span(seat, place.start, place.count)
+            batch.sources[its] = self._drawn.sources(np.array([seat]), positions)
+            batch.owners[its] = self._owners[rows.request]
+            firsts = np.arange(0, place.count, self._query_rows)
+            table = batch.blocks[block : block + len(firsts)]
+            table[:, 0], table[:, 1] = (
+                at + firsts,
+                np.minimum(self._query_rows, place.count - firsts),
+            )
+            table[:, 2], table[:, 3] = place.start + firsts, seat
+            at, block = at + place.count, block + len(firsts)
+        return array
+
+    def _compute(self, layers: Span, hidden: torch.Tensor, batch: DeviceBatch) -> None:
+        """Run layers on `hidden` [rows, hidden], in place.
+
+        The experts' results stay apart until the next norm, which adds them in passing.
+        """
+        kernels, parts = self._kernels, None
+        for layer in range(layers.start, layers.stop):
+            weights = self._weights.layers[layer]
+            normed = kernels.add_norm(hidden, parts, weights.input_norm)
+            attended = self._attend(layer, weights, normed, batch)
+            projected = kernels.linear(attended, weights.out, weights.out_bias)
+            normed = kernels.add_norm(hidden, projected[:, None], weights.post_norm)
+            parts = self._experts(layer, weights, normed, batch)
+        assert parts is not None, "a span has layers"
+        kernels.add(hidden, parts)
+
+    def _attend(
+        self, layer: int, weights: LayerWeights, normed: torch.Tensor, batch: DeviceBatch
+    ) -> torch.Tensor:
+        """Return attention's output [rows, heads * head_dim]."""
+        shape, pages = self._shape, self._pool.layer(layer)
+        window, sinks = shape.windows[layer], weights.sinks
+        qkv = self._kernels.linear(normed, weights.qkv, weights.qkv_bias)
+        self._kernels.place_heads(
+            qkv,
+            weights.head_norms,
+            cos=self._cos,
+            sin=self._sin,
+            positions=batch.positions,
+            slots=batch.slots,
+            pages=pages,
+        )
+        out = normed.new_empty(len(normed), shape.num_heads * shape.head_dim)
+        if len(batch.seats):
+            self._kernels.attend_decodes(
+                qkv,
+                pages,
+                seats=batch.seats,
+                lengths=batch.lengths,
+                window=window,
+                sinks=sinks,
+                out=out,
+            )
+        if len(batch.blocks):
+            self._kernels.attend_prompts(
+                qkv, pages, blocks=batch.blocks, window=window, sinks=sinks, out=out
+            )
+        return out
+
+    def _experts(
+        self, layer: int, weights: LayerWeights, normed: torch.Tensor, batch: DeviceBatch
+    ) -> torch.Tensor:
+        """Return each row's experts' results [rows, top_k, hidden]."""
+        kernels, table = self._kernels, self._drawn.table
+        logits = kernels.linear(normed, weights.router, weights.router_bias)
+        routing = Routing(
+            count=batch.count,
+            owners=batch.owners,
+            touched=self._bits[:, layer],
+            drawn=None if table is None else table[:, layer],
+            sources=batch.sources,
+        )
+        ids, share = kernels.route(logits, routing)
+        if self._witness is not None:
+            self._witness.route(layer, ids.long(), logits)
+        with self._range():
+            blocks = kernels.align(ids)
+            inner = kernels.gate_up(normed, weights.gate_up, weights.gate_up_bias, blocks)
+            return kernels.down(inner, weights.down, weights.down_bias, blocks, share)

@@ -1,0 +1,91 @@
+"""How large the tensors of a segment are: exactly its rows, or a size that many segments share.
+
+Owns: the sizes for which layers are captured.
+Must not know: graphs, plans, which schedule asks.
+
+A captured piece of the model serves every batch that fits its room; the rest of the room is
+padding, which touches no expert and no page. Sizes are close together where a row costs most of a
+pass, and a room of prompt rows is never much larger than they are: padding goes through the dense
+matmuls. Above `MOST_ROWS` kernels take longer than their launches, and nothing is captured.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MOST_ROWS = 1024
+"""Rows of the largest room."""
+
+MIXED_STEP = 64
+"""Rooms for prompt rows are so many rows apart."""
+
+MOST_PROMPTS = 8
+"""Prompts that share a room."""
+
+_SMALL = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Sizes of a segment's tensors.
+
+    Attributes:
+        rows: of the batch.
+        decodes: how many of them, the first ones, may be decodes.
+        blocks: of prompt rows.
+    """
+
+    rows: int
+    decodes: int
+    blocks: int
+
+
+def decode_rooms(most: int) -> tuple[int, ...]:
+    """Return the rows of the rooms for up to so many decodes, ascending; the last one holds all."""
+    sizes = [size for size in _SMALL if size < most]
+    if most <= _SMALL[-1]:
+        return (*sizes, next(size for size in _SMALL if size >= most))
+    return (*sizes, *range(_SMALL[-1] + MIXED_STEP, most + MIXED_STEP, MIXED_STEP))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """The rooms of a run.
+
+    Attributes:
+        most_decodes: decodes that a segment may have.
+        most_rows: rows that one may have.
+        query_rows: prompt rows of a block at most.
+    """
+
+    most_decodes: int
+    most_rows: int
+    query_rows: int
+
+    def own(self, decodes: int, prompts: Sequence[int]) -> Room:
+        """Return a room of exactly a segment's rows.
+
+        Args:
+            decodes: its decodes.
+            prompts: prompt rows of each of its prompts.
+        """
+        blocks = sum(-(-count // self.query_rows) for count in prompts)
+        return Room(decodes + sum(prompts), decodes, blocks)
+
+    def shared(self, decodes: int, prompts: Sequence[int]) -> Room | None:
+        """Return the smallest shared room that a segment fits; None where none does."""
+        if not prompts:
+            rows = next(size for size in decode_rooms(self.most_decodes) if size >= decodes)
+            return Room(rows, rows, 0)
+        rows = -(-(decodes + sum(prompts)) // MIXED_STEP) * MIXED_STEP
+        return None if rows > MOST_ROWS or len(prompts) > MOST_PROMPTS else self._mixed(rows)
+
+    def every(self) -> tuple[Room, ...]:
+        """Return every shared room that the run can meet."""
+        alone = (Room(rows, rows, 0) for rows in decode_rooms(self.most_decodes))
+        largest = min(-(-self.most_rows // MIXED_STEP) * MIXED_STEP, MOST_ROWS)
+        return (*alone, *map(self._mixed, range(MIXED_STEP, largest + MIXED_STEP, MIXED_STEP)))
+
+    def _mixed(self, rows: int) -> Room:
+        """Return the room of so many rows with prompts among them, and any number of decodes."""
+        decodes = min(rows, decode_rooms(self.most_decodes)[-1])
+        return Room(rows, decodes, -(-rows // self.query_rows) + MOST_PROMPTS)
