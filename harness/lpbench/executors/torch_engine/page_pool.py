@@ -53,7 +53,7 @@ class PagePool:
         self._held = np.zeros(num_seats, np.int64)
         self._free = np.arange(num_pages)[::-1].copy()
         self._num_free = num_pages
-        self._changes: list[tuple[int, int, int]] = []
+        self._changed: list[NDArray[np.int64]] = []
 
     @property
     def num_free(self) -> int:
@@ -66,9 +66,20 @@ class PagePool:
 
     def reserve(self, seats: Seats, lengths: NDArray[np.int64]) -> None:
         """Give each sequence the pages of its first `lengths` tokens; the queues saw to them."""
-        wanted = -(-lengths // PAGE_TOKENS)
-        for at in np.flatnonzero(wanted > self._held[seats]).tolist():
-            self._take(int(seats[at]), int(wanted[at]))
+        wanted = self._held.copy()
+        np.maximum.at(wanted, seats, -(-lengths // PAGE_TOKENS))
+        counts = wanted - self._held
+        taken = int(counts.sum())
+        if not taken:
+            return
+        assert taken <= self._num_free, "the queues let more in than the pool holds"
+        self._num_free -= taken
+        firsts = np.arange(len(counts)) * self._known.shape[1] + self._held
+        within = np.arange(taken) - (counts.cumsum() - counts).repeat(counts)
+        places = firsts.repeat(counts) + within
+        self._known.ravel()[places] = self._free[self._num_free : self._num_free + taken]
+        self._changed.append(places)
+        self._held = wanted
 
     def release(self, seat: int, *, keep_tokens: int) -> None:
         """Take a sequence's pages back, but for those of its first tokens."""
@@ -93,21 +104,9 @@ class PagePool:
 
     def send_tables(self) -> None:
         """Bring the tables on the device up to date."""
-        if not self._changes:
+        if not self._changed:
             return
-        width = self._known.shape[1]
-        places = np.concatenate(
-            [np.arange(seat * width + one, seat * width + end) for seat, one, end in self._changes]
-        )
+        places = np.concatenate(self._changed)
         sent = to_device(np.stack((places, self._known.ravel()[places])), self._tables.device)
         self._tables.view(-1).index_copy_(0, sent[0], sent[1].int())
-        self._changes.clear()
-
-    def _take(self, seat: int, wanted: int) -> None:
-        held = int(self._held[seat])
-        left = self._num_free - (wanted - held)
-        assert left >= 0, "the queues let more in than the pool holds"
-        self._known[seat, held:wanted] = self._free[left : self._num_free]
-        self._num_free = left
-        self._held[seat] = wanted
-        self._changes.append((seat, held, wanted))
+        self._changed.clear()
