@@ -23,12 +23,14 @@ from lpbench.executors.torch_engine.probe import Probe
 from lpbench.plan.request import Request
 from lpbench.plan.schedules import parse_schedule
 from lpbench.shape.model import ModelShape, read_config
+from lpbench.shape.precision import PRECISIONS, Precision
 from lpbench.workload.routing import RoutingDraws
 from lpbench.workload.tokens import draw_ids
 
 MANY_PAGES = 10_000
 MANY_ROWS = 256
-AMPLE_ROWS = FusedLimits(num_kv_pages=MANY_PAGES, max_num_seqs=256, most_rows=MANY_ROWS)
+GPU_ROWS = 1024
+AMPLE_ROWS = FusedLimits(num_kv_pages=MANY_PAGES, max_num_seqs=256, most_rows=GPU_ROWS)
 AMPLE = Limits(num_kv_pages=MANY_PAGES, max_num_seqs=256)
 
 
@@ -128,7 +130,7 @@ def build_bench(
     folder: Path,
     requests: Sequence[Request],
     *,
-    dtype: str = "float32",
+    precision: Precision = PRECISIONS["float32"],
     device: str = "cpu",
     draws: RoutingDraws | None = None,
     layers: str = "torch",
@@ -140,7 +142,7 @@ def build_bench(
     executor = build_executor(
         shape,
         folder=folder,
-        dtype=dtype,
+        precision=precision,
         device=torch.device(device),
         seed=seed,
         requests=requests,
@@ -162,11 +164,15 @@ def build_fused_bench(
     most_rows: int = MANY_ROWS,
     draws: RoutingDraws | None = None,
     seed: int = 0,
+    packed: bool = False,
 ) -> Bench:
-    """Load a checkpoint folder into the engine of fused kernels, on the CPU in float32."""
+    """Load a checkpoint folder into the engine of fused kernels, on the CPU in float32.
+
+    With `packed` the experts' matrices stay in the checkpoint's mxfp4.
+    """
     shape = ModelShape.from_config(read_config(folder), name="tiny")
     cpu = torch.device("cpu")
-    weights = load_weights(folder, shape, dtype=torch.float32, device=cpu)
+    weights = load_weights(folder, shape, dtype=torch.float32, device=cpu, packed=packed)
     ids = random_ids(requests, shape, seed=seed)
     executor = fused_executor(
         shape,

@@ -105,7 +105,8 @@ def save_gpt_oss_mxfp4(folder: Path, **geometry: Unpack[Geometry]) -> PreTrained
     model = _gpt_oss(chosen)
     generator = torch.Generator().manual_seed(chosen["seed"])
     _randomise(model, generator)
-    model.bfloat16().float()
+    for parameter in model.parameters():  # not the buffers: rotary frequencies stay as they are
+        parameter.data = parameter.bfloat16().float()
     stored = {name: value.bfloat16() for name, value in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         if name.endswith(("gate_up_proj", "down_proj")):

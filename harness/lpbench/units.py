@@ -7,6 +7,7 @@ Must not know: which metric a number is.
 BYTES, COUNT, RATIO, MILLISECONDS = "B", "1", "ratio", "ms"
 JOULES, WATTS = "J", "W"
 PER_SECOND = "1/s"
+FLOPS, FLOPS_PER_SECOND, BYTES_PER_SECOND = "FLOP", "FLOP/s", "B/s"
 """The units a record uses."""
 
 _PREFIXES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))

@@ -7,6 +7,7 @@ from lpbench.analysis.metrics import (
     LESS,
     METRICS,
     MORE,
+    SPEED_METRICS,
     TAIL_SAMPLES,
     Times,
     latency_samples,
@@ -17,7 +18,7 @@ from lpbench.testing.records import example_record
 MS = 1_000_000
 """Nanoseconds of a millisecond."""
 
-UNITS = {"B", "1", "ratio", "ms", "J", "W"}
+UNITS = {"B", "1", "ratio", "ms", "J", "W", "FLOP"}
 EXACT = {
     "iterations",
     "prefill_rows",
@@ -47,7 +48,7 @@ def times(arrival: int, scheduled: int, *tokens: int) -> Times:
 
 def test_every_metric_has_a_unit_and_a_meaning() -> None:
     """The table of metrics uses the record's units."""
-    every = {**METRICS, **ENERGY_METRICS}
+    every = {**METRICS, **ENERGY_METRICS, **SPEED_METRICS}
     assert {name for name, metric in every.items() if metric.unit not in UNITS} == set()
     assert all(metric.meaning for metric in every.values())
 

@@ -9,6 +9,7 @@ from lpbench.bench.experiment import Experiment
 from lpbench.bench.spec import RunSpec
 from lpbench.executors.executor import Evidence, Execution, Routed
 from lpbench.plan.iteration import IterationPlan
+from lpbench.shape.precision import PRECISIONS
 
 NEVER = 10**6
 
@@ -54,6 +55,7 @@ class FakeEngine:
         """Hold what a record says of an engine."""
         del spec
         self.dtype = self.audit_dtype = "float32"
+        self.precision = PRECISIONS[self.dtype]
         self.device = "cpu"
         self.num_kv_pages = 100
         self.cache_bytes = None

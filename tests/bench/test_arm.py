@@ -21,10 +21,12 @@ from lpbench.record.schema import Arm, Record
 from lpbench.record.store import RunStore
 from lpbench.shape.catalogue import find_shape
 from lpbench.shape.device import Device
+from lpbench.shape.precision import PRECISIONS, all_expert_bytes
 from tests.bench.tiny import tiny_spec
 
 SHAPE, _ = find_shape("builtin-moe")
-EXPERT = SHAPE.expert_bytes(4)
+FP32 = PRECISIONS["float32"]
+EXPERT = 4 * SHAPE.params_per_expert
 DEVICE = Device(
     name="slow",
     cuda_names=("Slow GPU",),
@@ -83,7 +85,7 @@ def log(
     policy = parse_schedule("whole")
     requests = (Request(index=0, prompt_tokens=4, output_tokens=len(durations_ms)),)
     arm = ArmSpec(typed="whole", label="whole", policy=policy)
-    taken = ArmLog(arm, requests, SHAPE, bytes_per_value=4, device=device)
+    taken = ArmLog(arm, requests, SHAPE, precision=FP32, device=device)
     limits = Limits(num_kv_pages=10, max_num_seqs=1)
     executor = Clocked(durations_ms, device_ms=device_ms)
     for step in run_arm(policy, requests, executor, num_layers=SHAPE.num_layers, limits=limits):
@@ -126,7 +128,7 @@ def test_the_window_counts_as_well() -> None:
     "device",
     [
         None,
-        replace(DEVICE, cache_bytes=SHAPE.all_expert_bytes(4) // 4),
+        replace(DEVICE, cache_bytes=all_expert_bytes(SHAPE, FP32) // 4),
         replace(DEVICE, memory_bandwidth=1e15),
     ],
     ids=["unknown", "cached", "fast"],

@@ -9,6 +9,7 @@ from lpbench.bench.spec import RunSpec
 from lpbench.executors.roofline.executor import RooflineExecutor
 from lpbench.plan.request import Request
 from lpbench.shape.catalogue import find_shape
+from lpbench.shape.precision import PRECISIONS
 from lpbench.workload.coverage import find_coverage
 
 
@@ -19,7 +20,9 @@ def test_operators_are_all_that_an_ideal_prefill_takes(schedule: str) -> None:
     spec = RunSpec(coefficients="ideal")
     modelling = model_device(spec, shape, device="h100-sxm")
     coverage = find_coverage("calibrated", num_experts=shape.num_experts, top_k=shape.top_k)
-    steps = preview(schedule, shape, prompt_tokens=2000, num_decodes=0, bytes_per_value=2)
+    steps = preview(
+        schedule, shape, prompt_tokens=2000, num_decodes=0, precision=PRECISIONS["bfloat16"]
+    )
     found = operator_seconds(
         (step.plan for step in steps), modelling.roofline, coverage, num_layers=shape.num_layers
     )

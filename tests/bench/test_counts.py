@@ -31,6 +31,7 @@ from lpbench.plan.schedules import parse_schedule
 from lpbench.record.schema import Arm
 from lpbench.shape.catalogue import find_shape
 from lpbench.shape.model import ModelShape
+from lpbench.shape.precision import PRECISIONS
 from lpbench.workload.routing import RoutingDraws
 from tests.arms import build_bench, single_thread
 from tests.checkpoints import save_gpt_oss, save_qwen3_moe
@@ -483,7 +484,7 @@ def run(executor: TorchExecutor, asks: Sequence[Ask], *, shape: ModelShape, rule
     requests = as_requests(asks)
     policy = parse_schedule(rules.schedule)
     arm = ArmSpec(typed=rules.schedule, label=rules.schedule, policy=policy)
-    log = ArmLog(arm, requests, shape, bytes_per_value=4)
+    log = ArmLog(arm, requests, shape, precision=PRECISIONS["float32"])
     policy.refuse(requests, max_num_seqs=rules.seqs)
     executor.start_arm(None)
     steps = run_arm(

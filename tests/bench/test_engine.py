@@ -12,6 +12,7 @@ from lpbench.errors import InputError, RunError, UnavailableError
 from lpbench.executors.torch_engine.forward import Forward
 from lpbench.plan.grid import Span, Tile
 from lpbench.plan.iteration import IterationPlan, PromptTile
+from lpbench.shape.precision import PRECISIONS, Precision
 from tests.bench.tiny import tiny_spec
 
 AVAILABLE = "lpbench.executors.torch_engine.device.available_bytes"
@@ -142,6 +143,50 @@ def test_the_audit_is_in_float32_where_it_fits(
     monkeypatch.setattr(AVAILABLE, lambda _: 1000)
     tight.load_for_audit()
     assert ("bfloat16", "bfloat16") == (tight.dtype, tight.audit_dtype)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"dtype": "mxfp4"}, "--dtype mxfp4 needs --kernels triton"),
+        (
+            {"dtype": "mxfp4", "kernels": "triton", "model": "builtin-moe"},
+            "model 'builtin-moe': no qwen3_moe model is released in mxfp4; use --dtype bfloat16",
+        ),
+    ],
+)
+def test_mxfp4_that_nothing_computes_is_refused(
+    tmp_path: Path, options: dict[str, str], expected: str
+) -> None:
+    """In one line, before a device is asked for."""
+    with pytest.raises(InputError) as caught:
+        build(tmp_path, **options)
+    assert expected == str(caught.value)
+
+
+def test_mxfp4_needs_a_gpu(tmp_path: Path) -> None:
+    """As all of Triton's kernels do."""
+    with pytest.raises(UnavailableError, match="--kernels triton needs a CUDA device"):
+        build(tmp_path, dtype="mxfp4", kernels="triton", model="gpt-oss-20b")
+
+
+def test_packed_experts_stay_packed_in_the_audit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An mxfp4 run is audited in float32 on the same packed experts."""
+    built: list[Precision] = []
+
+    def keep(*_: object, precision: Precision, **__: object) -> None:
+        built.append(precision)
+
+    monkeypatch.setattr("lpbench.executors.torch_engine.choice._check_triton", lambda *_: None)
+    monkeypatch.setattr("lpbench.executors.torch_engine.build.build_executor", keep)
+    monkeypatch.setattr(AVAILABLE, lambda _: 30 * 10**9)
+    engine = build(tmp_path, dtype="mxfp4", kernels="triton", model="gpt-oss-20b")
+    engine.load_for_audit()
+    held = PRECISIONS["mxfp4"]
+    assert ("mxfp4", held) == (engine.spec["dtype"], engine.precision)
+    assert ("float32", [held.widened]) == (engine.audit_dtype, built)
 
 
 def test_a_float32_engine_is_its_own_auditor(tmp_path: Path) -> None:

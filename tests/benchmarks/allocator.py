@@ -15,6 +15,7 @@ from lpbench.plan.grid import Span, Tile
 from lpbench.plan.iteration import IterationPlan, PromptTile
 from lpbench.plan.request import Request
 from lpbench.shape.catalogue import find_shape
+from lpbench.shape.precision import PRECISIONS
 
 REPEATS, PASSES, PROMPTS, PROMPT = 5, 5, 8, 512
 KEPT, GIVEN_BACK = "kept", "given back"
@@ -45,7 +46,7 @@ def measure(name: str) -> None:
     executor = build.build_executor(
         shape,
         folder=None,
-        dtype="float32",
+        precision=PRECISIONS["float32"],
         device=torch.device("cpu"),
         seed=0,
         requests=requests,

@@ -21,6 +21,7 @@ from lpbench.plan.iteration import IterationPlan, PromptTile
 from lpbench.plan.request import Request
 from lpbench.shape.catalogue import find_shape
 from lpbench.shape.model import ModelShape
+from lpbench.shape.precision import PRECISIONS
 from lpbench.workload.tokens import draw_ids
 
 DECODES, SLICE, REPEATS = 8, 512, 15
@@ -53,7 +54,7 @@ def times(shape: ModelShape, rows: int) -> tuple[float, float]:
     executor = build_executor(
         shape,
         folder=None,
-        dtype="float32",
+        precision=PRECISIONS["float32"],
         device=torch.device("cpu"),
         seed=0,
         requests=requests,

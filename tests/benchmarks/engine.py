@@ -31,6 +31,7 @@ from lpbench.executors.torch_engine.device import keep_freed_memory
 from lpbench.plan.request import Request
 from lpbench.plan.schedules import parse_schedule
 from lpbench.shape.model import ModelShape, read_config
+from lpbench.shape.precision import PRECISIONS
 
 REQUESTS, PROMPT, OUTPUT, REPEATS = 8, 512, 32, 3
 LAYERS, HIDDEN, EXPERTS, TOP_K, WIDTH, VOCABULARY = 8, 512, 64, 8, 256, 4096
@@ -103,7 +104,7 @@ def ours(schedule: str, folder: Path, ids: Tokens) -> Callable[[], Tokens]:
     executor = build_executor(
         shape,
         folder=folder,
-        dtype="float32",
+        precision=PRECISIONS["float32"],
         device=torch.device("cpu"),
         seed=0,
         requests=requests,

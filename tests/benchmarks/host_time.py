@@ -50,9 +50,11 @@ class NoGraphs:
         first_ns: when the first piece of a pass was replayed; None where none was.
     """
 
-    def __init__(self) -> None:
-        """Start with nothing replayed."""
-        self.first_ns: int | None = None
+    first_ns: int | None = None
+
+    def begin(self) -> None:
+        """Begin a pass."""
+        self.first_ns = None
 
     def capture(self, work: Work) -> Work:
         """Do the work once."""
@@ -94,7 +96,7 @@ def measure(
     limits = Limits(num_kv_pages=200_000, max_num_seqs=512)
     took, idle = [], []
     ended = time.perf_counter_ns()
-    graphs.first_ns = None
+    graphs.begin()
     for step in run_arm(
         parse_schedule(schedule), requests, executor, num_layers=layers, limits=limits
     ):
@@ -103,7 +105,7 @@ def measure(
             took.append((ended - began) / 1e6)
             if graphs.first_ns is not None:
                 idle.append((graphs.first_ns - began) / 1e6)
-        graphs.first_ns = None
+        graphs.begin()
     ordered = sorted(took)
     print(  # noqa: T201 - what this program is for
         f"{schedule:36} passes {len(took):4}  median {statistics.median(took):.3f} ms  "

@@ -85,7 +85,8 @@ def test_a_budget_that_could_starve_prompts(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--dtype", "float64"), "float32, bfloat16"),
+        (("--dtype", "float64"), "float32, bfloat16, mxfp4"),
+        (("--dtype", "mxfp4"), "--dtype mxfp4 needs --kernels triton"),
         (("--routing", "calibrate"), "did you mean 'calibrated'"),
         (("--load-format", "safetensors"), "auto, dummy"),
         (("--executor", "vllm"), "torch"),

@@ -19,6 +19,7 @@ from lpbench.meters.meter import Capability
 from lpbench.record.provenance import installed_version
 from lpbench.shape.catalogue import find_shape, model_names
 from lpbench.shape.device import Device, find_device
+from lpbench.shape.precision import PRECISIONS, weight_bytes
 from tests.cli.command import (
     BAD_INPUT,
     OK,
@@ -134,7 +135,7 @@ def test_every_model_is_weighed_against_what_is_free(lpbench: CommandLine) -> No
     assert expected == [(one.model, one.dtype) for one in found.models]
     room = int(found.machine.memory_free_bytes * 0.9)
     for one in found.models:
-        weights = find_shape(one.model)[0].weight_bytes(2 if one.dtype == "bfloat16" else 4)
+        weights = weight_bytes(find_shape(one.model)[0], PRECISIONS[one.dtype])
         assert weights < one.needs_bytes < 3 * weights
         assert one.computed == (one.model not in MODELLED_ONLY)
         if not one.computed:

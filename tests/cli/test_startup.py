@@ -8,7 +8,18 @@ from lpbench import __version__
 from lpbench.testing.records import example_record
 from tests.cli.command import OK, CommandLine, finish, run, start
 
-COMMANDS = ("traffic", "energy", "latency", "sweep", "plan", "compare", "check", "doctor", "list")
+COMMANDS = (
+    "traffic",
+    "energy",
+    "latency",
+    "bench-engine",
+    "sweep",
+    "plan",
+    "compare",
+    "check",
+    "doctor",
+    "list",
+)
 HEAVY = {
     "altair",
     "pandas",

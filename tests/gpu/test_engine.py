@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from lpbench.bench.audit import audit
 from lpbench.executors.torch_engine.forward import Forward
 from lpbench.executors.torch_engine.touched import Witness
 from lpbench.plan.iteration import IterationPlan
+from lpbench.shape.precision import PRECISIONS
 from lpbench.workload.routing import RoutingDraws
 from tests.arms import build_bench
+from tests.checkpoints import save_gpt_oss_mxfp4
 from tests.gpu.checkpoints import (
     EXPERTS,
     LAYERS,
@@ -83,7 +86,11 @@ def test_bfloat16_errs_no_more_than_transformers_does(
     Why the mean: tests/executors/torch_engine/test_against_transformers.py.
     """
     bench = build_bench(
-        checkpoint.folder, REQUESTS, dtype="bfloat16", device="cuda:0", layers=layers
+        checkpoint.folder,
+        REQUESTS,
+        precision=PRECISIONS["bfloat16"],
+        device="cuda:0",
+        layers=layers,
     )
     reference = oracle_logits(Oracle(checkpoint.model), bench.ids, SCRIPT)
     rounded = type(checkpoint.model).from_pretrained(checkpoint.folder, dtype=torch.bfloat16)
@@ -146,9 +153,42 @@ def test_the_host_never_waits_within_a_pass(
     """Nothing below Forward.run synchronises, with drawn routing and with the router's own."""
     for draws in (None, RoutingDraws("uniform", 3, LAYERS, EXPERTS, TOP_K)):
         bench = build_bench(
-            checkpoint.folder, REQUESTS, dtype=dtype, device="cuda:0", draws=draws, layers=layers
+            checkpoint.folder,
+            REQUESTS,
+            precision=PRECISIONS[dtype],
+            device="cuda:0",
+            draws=draws,
+            layers=layers,
         )
         bench.run(schedule)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_packed_experts_err_no_more_than_unpacked_ones(
+    tmp_path: Path, schedule: str, record_property: Callable[[str, object], None]
+) -> None:
+    """A released checkpoint: in float32 transformers' logits, in bfloat16 no further from them.
+
+    Both forms hold the same values, so that the mean errors differ by the order of sums alone.
+    """
+    model = save_gpt_oss_mxfp4(tmp_path, layers=LAYERS, experts=EXPERTS, top_k=TOP_K, seed=4)
+    oracle, held = Oracle(model.to("cuda:0")), PRECISIONS["mxfp4"]
+    errors: dict[str, list[float]] = {}
+    for name, precision in (
+        ("float32", held.widened),
+        ("mxfp4", held),
+        ("bfloat16", PRECISIONS["bfloat16"]),
+    ):
+        bench = build_bench(
+            tmp_path, REQUESTS, precision=precision, device="cuda:0", layers="triton"
+        )
+        expected = oracle_logits(oracle, bench.ids, SCRIPT)
+        served = bench.serve(schedule, script=SCRIPT)
+        errors[name] = worst_differences(expected, served.witnessed.evidence.logits)
+    record_property("mean", {name: float(np.mean(found)) for name, found in errors.items()})
+    largest = max(float(np.abs(row).max()) for row in expected.values())
+    assert max(errors["float32"]) <= BOUND * largest
+    assert np.mean(errors["mxfp4"]) <= 1.5 * np.mean(errors["bfloat16"])
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

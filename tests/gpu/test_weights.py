@@ -9,7 +9,7 @@ import torch
 
 from lpbench.executors.torch_engine.weights import dummy_weights
 from lpbench.shape.catalogue import find_shape
-from lpbench.shape.model import DTYPE_BYTES
+from lpbench.shape.precision import PRECISIONS, weight_bytes
 
 pytestmark = pytest.mark.gpu
 
@@ -28,7 +28,7 @@ def test_dummy_weights_are_drawn_in_place() -> None:
     weights = dummy_weights(shape, dtype=torch.bfloat16, device="cuda:0", seed=0)
     torch.cuda.synchronize()
     seconds = time.perf_counter() - start
-    size = shape.weight_bytes(DTYPE_BYTES["bfloat16"])
+    size = weight_bytes(shape, PRECISIONS["bfloat16"])
     sys.stdout.write(f"\ndummy weights: {size / seconds / 1e9:.1f} GB/s\n")
     assert weights.embed.device.type == "cuda"
     assert torch.cuda.max_memory_allocated() - before - size < 1 << 28

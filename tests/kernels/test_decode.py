@@ -144,7 +144,7 @@ def test_no_decodes_are_no_work() -> None:
         pytest.param(64, 1, 4, 40960, id="one decode: as many as are put together at once"),
         pytest.param(16, 1, 4, 2048, id="one decode of a short table: 128 keys each"),
         pytest.param(7, 32, 4, 40960, id="32 decodes: two rounds of programs and more"),
-        pytest.param(1, 256, 4, 40960, id="256 decodes: enough of them"),
+        pytest.param(4, 256, 4, 40960, id="256 decodes: the room may hold few"),
         pytest.param(1, 1, 8, 128, id="a window of 128 keys"),
         pytest.param(1, 1, 8, 8, id="a table shorter than a split"),
     ],
@@ -152,7 +152,7 @@ def test_no_decodes_are_no_work() -> None:
 def test_keys_are_split_where_programs_lack(
     expected: int, decodes: int, kv_heads: int, keys: int
 ) -> None:
-    """Few decodes are split into many programs, many into none, short ones never."""
+    """Few decodes are split into many programs, many into few, short ones never."""
     assert expected == num_splits(decodes=decodes, kv_heads=kv_heads, keys=keys)
 
 

@@ -14,7 +14,7 @@ from lpbench.executors.torch_engine.kernels.launch import TritonKernels
 from lpbench.plan.request import Request
 from lpbench.shape.model import ModelShape
 from tests.arms import build_bench, build_fused_bench, single_thread
-from tests.checkpoints import save_gpt_oss, save_qwen3_moe
+from tests.checkpoints import save_gpt_oss, save_gpt_oss_mxfp4, save_qwen3_moe
 from tests.graphs import RecordedWork
 from tests.oracle import Oracle, greedy, oracle_logits, worst_differences
 
@@ -80,6 +80,26 @@ def test_logits_equal_transformers_under_preemption(
     record_property("worst", worst)
     assert greedy(expected) == served.witnessed.tokens
     assert worst <= BOUND
+
+
+def test_packed_experts_give_transformers_logits(tmp_path: Path) -> None:
+    """A released checkpoint, its experts unpacked by the kernels alone."""
+    oracle = Oracle(
+        save_gpt_oss_mxfp4(
+            tmp_path, layers=2, heads=2, kv_heads=1, head_dim=16, expert_size=32, window=12, seed=4
+        )
+    )
+    bench = build_fused_bench(
+        tmp_path,
+        REQUESTS,
+        kernels=lambda shape: TritonKernels(shape, dtype=torch.float32, mxfp4=True),
+        graphs=None,
+        packed=True,
+    )
+    served = bench.serve("layered:num_groups=2")
+    expected = oracle_logits(oracle, bench.ids, served.witnessed.tokens)
+    assert greedy(expected) == served.witnessed.tokens
+    assert max(worst_differences(expected, served.witnessed.evidence.logits)) <= BOUND
 
 
 # Rows of padding compute on whatever lies there; nothing reads them.

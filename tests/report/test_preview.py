@@ -5,6 +5,7 @@ import pytest
 from lpbench.bench.preview import PreviewStep, preview
 from lpbench.report.preview import preview_json, preview_lines, preview_table
 from lpbench.shape.catalogue import find_shape
+from lpbench.shape.precision import PRECISIONS
 
 SHAPE, _ = find_shape("builtin-moe")
 HYBRID = "hybrid:chunk=4,num_groups=2"
@@ -23,7 +24,9 @@ TOTAL = 847.5 * 196_608
 
 def steps(schedule: str = HYBRID, *, prompt: int = 8, decodes: int = 0) -> tuple[PreviewStep, ...]:
     """Return the iterations of one prompt through the built-in model in bfloat16."""
-    return preview(schedule, SHAPE, prompt_tokens=prompt, num_decodes=decodes, bytes_per_value=2)
+    return preview(
+        schedule, SHAPE, prompt_tokens=prompt, num_decodes=decodes, precision=PRECISIONS["bfloat16"]
+    )
 
 
 def test_the_lines_are_heading_picture_and_sum() -> None:
@@ -48,7 +51,9 @@ def test_the_lines_are_heading_picture_and_sum() -> None:
 def test_dense_layers_and_shared_experts_are_said() -> None:
     """Two lines below the sum, of a model that has them."""
     shape, _ = find_shape("deepseek-v3")
-    found = preview("whole", shape, prompt_tokens=8, num_decodes=0, bytes_per_value=2)
+    found = preview(
+        "whole", shape, prompt_tokens=8, num_decodes=0, precision=PRECISIONS["bfloat16"]
+    )
     lines = preview_lines(found, shape, schedule="whole", dtype="bfloat16")
     assert (
         "The first 3 layers are dense: they have no experts.",

@@ -5,7 +5,9 @@ import pytest
 from lpbench.errors import InputError
 from lpbench.shape.catalogue import find_shape
 from lpbench.shape.memory import HEADROOM, Memory, Needs, plan_memory
+from lpbench.shape.precision import PRECISIONS
 
+BF16, FP32 = PRECISIONS["bfloat16"], PRECISIONS["float32"]
 SHAPE, _ = find_shape("builtin-moe")
 NEEDS = Needs(most_rows=100, all_pages=50, least_pages=5, num_kv_pages=None, draws=1000)
 PAGE = 16 * 16_384
@@ -22,7 +24,7 @@ def just_enough(pages: int) -> int:
 
 def planned(needs: Needs, available: int) -> Memory:
     """Plan in float32."""
-    return plan_memory(SHAPE, needs, dtype="float32", available=available)
+    return plan_memory(SHAPE, needs, precision=FP32, available=available)
 
 
 def test_memory_is_weights_pages_rows_and_draws() -> None:
@@ -36,13 +38,24 @@ def test_memory_is_weights_pages_rows_and_draws() -> None:
 def test_bfloat16_takes_half() -> None:
     """Weights, pages and rows halve; what was drawn stays."""
     whole = planned(NEEDS, 10**12)
-    half = plan_memory(SHAPE, NEEDS, dtype="bfloat16", available=10**12)
+    half = plan_memory(SHAPE, NEEDS, precision=BF16, available=10**12)
     assert (whole.weights // 2, whole.page // 2, whole.rows // 2, 1000) == (
         half.weights,
         half.page,
         half.rows,
         half.draws,
     )
+
+
+def test_packed_experts_leave_pages_and_rows_in_bfloat16() -> None:
+    """GPT-OSS-20B: weights of 13.76 GB, keys, values and hidden states as ever."""
+    shape, _ = find_shape("gpt-oss-20b")
+    plain, packed = (
+        plan_memory(shape, NEEDS, precision=one, available=10**12)
+        for one in (BF16, PRECISIONS["mxfp4"])
+    )
+    assert 13.76 == round(packed.weights / 1e9, 2)
+    assert replace(plain, weights=packed.weights) == packed
 
 
 def test_a_tenth_of_the_memory_stays_free() -> None:
@@ -73,7 +86,7 @@ def test_less_than_the_largest_request_is_refused() -> None:
 def test_bfloat16_is_not_advised_where_it_is_chosen() -> None:
     """The advice is to make something smaller that is not small yet."""
     with pytest.raises(InputError) as caught:
-        plan_memory(SHAPE, NEEDS, dtype="bfloat16", available=1)
+        plan_memory(SHAPE, NEEDS, precision=BF16, available=1)
     assert str(caught.value).endswith("use a smaller model or a smaller workload")
 
 
@@ -100,7 +113,7 @@ def test_scores_beside_sinks_are_planned() -> None:
     """Heads with sinks hold 18 bytes for each of 128 queries and every key: 16 x 5 of them."""
     shape, _ = find_shape("gpt-oss-20b")
     needs = replace(NEEDS, most_rows=300)
-    memory = plan_memory(shape, needs, dtype="bfloat16", available=10**12)
+    memory = plan_memory(shape, needs, precision=BF16, available=10**12)
     rows = 300 * (12 * shape.hidden_size + shape.top_k * 8 * shape.expert_size) * 2
     assert rows + shape.num_heads * 128 * 80 * 18 == memory.rows
 
@@ -109,7 +122,7 @@ def test_scores_beside_sinks_are_planned() -> None:
 def test_a_row_needs_room_for_the_widest_mlp(dense_size: int, width: int) -> None:
     """It passes 8 routed experts and the shared one, or a dense layer's MLP."""
     shape = replace(find_shape("deepseek-v3")[0], dense_size=dense_size)
-    memory = plan_memory(shape, NEEDS, dtype="bfloat16", available=10**13)
+    memory = plan_memory(shape, NEEDS, precision=BF16, available=10**13)
     assert 100 * (12 * 7168 + 3 * width) * 2 == memory.rows
 
 
@@ -126,14 +139,14 @@ def test_slabs_that_are_held_whole_need_their_memory() -> None:
 def test_what_is_reserved_takes_the_place_of_the_tenth(reserved: int, expected: int) -> None:
     """Where bytes to leave alone are given, all others are planned with."""
     available = WEIGHTS + ROWS + 1000 + 7 * PAGE
-    memory = plan_memory(SHAPE, NEEDS, dtype="float32", available=available, reserved=reserved)
+    memory = plan_memory(SHAPE, NEEDS, precision=FP32, available=available, reserved=reserved)
     assert expected == memory.num_kv_pages
 
 
 def test_more_reserved_than_free_is_refused() -> None:
     """Where others hold the share already, nothing is left to give."""
     with pytest.raises(InputError, match=r"this machine has 0 .* to give"):
-        plan_memory(SHAPE, NEEDS, dtype="float32", available=10**9, reserved=10**10)
+        plan_memory(SHAPE, NEEDS, precision=FP32, available=10**9, reserved=10**10)
 
 
 def test_memory_prints_on_one_line() -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from lpbench.errors import InputError
 from lpbench.shape.latent import Latent
-from lpbench.shape.model import ModelShape, Rope, Yarn, dtype_bytes, read_config
+from lpbench.shape.model import ModelShape, Rope, Yarn, read_config
+from lpbench.shape.precision import PRECISIONS, all_expert_bytes
 
 MODELS = Path(__file__).parents[2] / "workloads" / "models"
 KNOWN = "qwen3_moe, gpt_oss, mixtral, olmoe, deepseek_v3"
@@ -119,11 +120,11 @@ def test_counts_are_the_published_ones(
     name: str, per_expert: int, experts_gb: float, total: int, kv_bytes: int
 ) -> None:
     """Parameters and bfloat16 bytes agree with the sizes of the released checkpoints."""
-    shape, bytes_per_value = catalogue(name), dtype_bytes("bfloat16")
+    shape, held = catalogue(name), PRECISIONS["bfloat16"]
     assert per_expert == shape.params_per_expert
-    assert experts_gb == round(shape.all_expert_bytes(bytes_per_value) / 1e9, 2)
+    assert experts_gb == round(all_expert_bytes(shape, held) / 1e9, 2)
     assert total == shape.total_params
-    assert kv_bytes == shape.kv_bytes_per_token(bytes_per_value)
+    assert kv_bytes == shape.kv_bytes_per_token(held.value_bytes)
 
 
 @pytest.mark.parametrize(
@@ -236,23 +237,6 @@ def test_windows_of_mixtral_hold_for_all_layers() -> None:
     """A `sliding_window` that is not null is every layer's."""
     shape = ModelShape.from_config(changed("mixtral-8x7b", sliding_window=4096), name="m")
     assert (4096,) * 32 == shape.windows
-
-
-def test_bytes_follow_from_parameters() -> None:
-    """Expert, layer, model and weight bytes are parameters times the bytes of a value."""
-    shape = catalogue("builtin-moe")
-    value = dtype_bytes("float32")
-    expert = 4 * shape.params_per_expert
-    assert expert == shape.expert_bytes(value)
-    assert 64 * expert == shape.layer_expert_bytes(value)
-    assert 16 * 64 * expert == shape.all_expert_bytes(value)
-    assert 4 * shape.total_params == shape.weight_bytes(value)
-
-
-def test_an_unknown_dtype_is_refused() -> None:
-    """Bytes are never guessed from a name."""
-    expected = "unknown dtype 'int8'; known: float32, bfloat16"
-    assert expected == refusal(lambda: dtype_bytes("int8"))
 
 
 def test_tied_embeddings_count_once() -> None:

@@ -17,10 +17,11 @@ from lpbench.shape.catalogue import find_shape
 from lpbench.shape.latent import Latent
 from lpbench.shape.model import ModelShape
 from lpbench.shape.passes import PassBytes, pass_bytes
+from lpbench.shape.precision import PRECISIONS
 from lpbench.shape.traffic import modelled_bytes
 from tests.rowwise import Row, bytes_of_pass, uniform_loads
 
-BF16 = 2
+BF16, FP32 = PRECISIONS["bfloat16"], PRECISIONS["float32"]
 EXAMPLES = settings(max_examples=60, deadline=None)
 QWEN, _ = find_shape("qwen3-30b-a3b")
 GPT_OSS, _ = find_shape("gpt-oss-20b")
@@ -83,9 +84,7 @@ def test_every_term_by_hand() -> None:
         activations=2 * (5 * 124 + 7 * 4),
         logits=2 * 10,
     )
-    found = pass_bytes(
-        plan, TINY, starts={0: 5, 1: 1}, sampled=1, bytes_per_value=BF16, distinct=(3, 2)
-    )
+    found = pass_bytes(plan, TINY, starts={0: 5, 1: 1}, sampled=1, precision=BF16, distinct=(3, 2))
     assert expected == found
     assert 360 + 208 + 96 + 32 + 88 + 96 + 40 + 1296 + 20 == found.total
 
@@ -102,7 +101,7 @@ def test_every_term_of_deepseek_v3_by_hand() -> None:
         DEEPSEEK,
         starts={0: 0},
         sampled=1,
-        bytes_per_value=BF16,
+        precision=BF16,
         distinct=(0,) * 3 + (256,) * 58,
     )
     every = 7 * 7168 + 2 * (1536 + 24_576 + 576 + 16_384)
@@ -132,12 +131,12 @@ def test_a_decode_attends_to_the_latent_itself() -> None:
             DEEPSEEK,
             starts={0: start},
             sampled=1,
-            bytes_per_value=BF16,
+            precision=BF16,
         )
         for start in (0, 999)
     )
     plan = prefill_only(tile(0, (0, 1), (0, 61)))
-    one = pass_bytes(plan, DEEPSEEK, starts={0: 0}, sampled=1, bytes_per_value=BF16)
+    one = pass_bytes(plan, DEEPSEEK, starts={0: 0}, sampled=1, precision=BF16)
     extra = 61 * 128 * (4 * 512 - 2 * (128 + 128))
     assert 2 * extra == here.activations - one.activations
     assert here.activations == later.activations
@@ -164,10 +163,27 @@ def test_one_token_reads_the_parameters_that_are_active(name: str, billions: flo
         shape,
         starts={0: 0},
         sampled=1,
-        bytes_per_value=BF16,
+        precision=BF16,
     )
     weights = found.experts + found.shared_experts + found.attention_weights + found.dense_weights
-    assert billions == round((weights + found.head) / BF16 / 1e9, 1)
+    assert billions == round((weights + found.head) / 2e9, 1)
+
+
+@pytest.mark.parametrize("distinct", [None, (3, 2)])
+def test_packed_experts_alone_are_smaller(distinct: tuple[int, int] | None) -> None:
+    """Gate, up and down of 3 x 4 x 32 values in 17/32 bytes each, biases and all else as ever."""
+    shape = replace(GPT_OSS, **SIZES | {"expert_size": 32})  # type: ignore[arg-type]
+    plan = IterationPlan(decodes=(1,), prefill=(tile(0, (0, 3), (0, 2)),))
+    plain, packed = (
+        pass_bytes(
+            plan, shape, starts={0: 5, 1: 1}, sampled=1, precision=precision, distinct=distinct
+        )
+        for precision in (BF16, PRECISIONS["mxfp4"])
+    )
+    biases = 2 * (2 * 32 + 4)
+    ratio = (3 * 4 * 32 * 17 / 32 + biases) / (3 * 4 * 32 * 2 + biases)
+    assert pytest.approx(ratio * plain.experts) == packed.experts
+    assert replace(plain, experts=packed.experts) == packed
 
 
 def test_terms_of_what_a_model_lacks_have_no_name() -> None:
@@ -183,7 +199,7 @@ def test_terms_of_what_a_model_lacks_have_no_name() -> None:
 def test_layers_below_the_experts_have_none() -> None:
     """A tile in dense layers alone reads no expert, routed or shared, and their MLPs instead."""
     plan = prefill_only(tile(0, (0, 9), (0, 3)))
-    found = pass_bytes(plan, DEEPSEEK, starts={0: 0}, sampled=0, bytes_per_value=BF16)
+    found = pass_bytes(plan, DEEPSEEK, starts={0: 0}, sampled=0, precision=BF16)
     assert (0, 0) == (found.experts, found.shared_experts)
     assert 2 * 3 * (2 * 7168 + 3 * 7168 * 18_432) == found.dense_weights
 
@@ -191,24 +207,22 @@ def test_layers_below_the_experts_have_none() -> None:
 def test_a_pass_that_samples_nothing_reads_no_head() -> None:
     """The head's weights are read where a token is sampled, and only there."""
     plan = prefill_only(tile(0, (0, 3), (0, 1)))
-    found = pass_bytes(plan, TINY, starts={0: 0}, sampled=0, bytes_per_value=BF16)
+    found = pass_bytes(plan, TINY, starts={0: 0}, sampled=0, precision=BF16)
     assert (0, 0) == (found.head, found.logits)
 
 
 def test_layers_without_a_row_read_nothing() -> None:
     """A tile alone in one of two layers reads that layer's weights, and enters nothing."""
     plan = prefill_only(tile(0, (0, 3), (1, 2)))
-    found = pass_bytes(plan, TINY, starts={0: 0}, sampled=1, bytes_per_value=BF16)
+    found = pass_bytes(plan, TINY, starts={0: 0}, sampled=1, precision=BF16)
     assert (2 * 52, 2 * 24, 0) == (found.attention_weights, found.dense_weights, found.embedding)
 
 
 def test_experts_without_a_count_are_the_expectation() -> None:
     """Under uniform routing, as `modelled_bytes` has it."""
     plan = IterationPlan(decodes=(0, 1), prefill=(tile(2, (0, 3), (0, 1)),))
-    found = pass_bytes(
-        plan, TINY, starts={0: 4, 1: 4, 2: 0}, sampled=2, bytes_per_value=BF16
-    ).experts
-    assert modelled_bytes([plan], TINY, bytes_per_value=BF16).total == found
+    found = pass_bytes(plan, TINY, starts={0: 4, 1: 4, 2: 0}, sampled=2, precision=BF16).experts
+    assert modelled_bytes([plan], TINY, precision=BF16).total == found
 
 
 def test_passes_add_up_term_by_term() -> None:
@@ -239,7 +253,7 @@ def test_decode_bytes_are_the_rooflines(
         shape,
         starts=dict.fromkeys(range(batch), context - 1),
         sampled=batch,
-        bytes_per_value=BF16,
+        precision=BF16,
     )
     weights = found.experts + found.attention_weights + found.dense_weights + found.head
     assert gb == pytest.approx((weights + found.kv_read) / 1e9, abs=0.1)
@@ -249,7 +263,7 @@ def arm_bytes(policy: Policy, shape: ModelShape, *, prompt: int, context: int = 
     """Return the bytes of one prompt's prefill, alone in the engine."""
     total = PassBytes()
     for plan, sampled in prefill(policy, prompt, num_layers=shape.num_layers):
-        total += pass_bytes(plan, shape, starts={0: context}, sampled=sampled, bytes_per_value=BF16)
+        total += pass_bytes(plan, shape, starts={0: context}, sampled=sampled, precision=BF16)
     return total
 
 
@@ -318,7 +332,7 @@ def test_tiles_add_up(*, start: int, edges: set[int], layers: int, window: int) 
 
     def moved(first: int, last: int) -> PassBytes:
         plan = prefill_only(tile(0, (first, last), (0, layers)))
-        return pass_bytes(plan, shape, starts={0: start}, sampled=0, bytes_per_value=BF16)
+        return pass_bytes(plan, shape, starts={0: start}, sampled=0, precision=BF16)
 
     together = moved(min(edges), max(edges))
     parts = sum((moved(*edge) for edge in pairwise(sorted(edges))), PassBytes())
@@ -368,7 +382,7 @@ def test_every_term_is_the_sum_over_rows(
     shape = replace(family, num_layers=num_layers, windows=windows, dense_layers=dense)
     plan, starts = data.draw(plans(num_layers=num_layers))
     sampled = data.draw(st.integers(0, len(starts)))
-    found = pass_bytes(plan, shape, starts=starts, sampled=sampled, bytes_per_value=4)
+    found = pass_bytes(plan, shape, starts=starts, sampled=sampled, precision=FP32)
     rows = rows_of(plan, starts, num_layers=num_layers)
     expected = bytes_of_pass(rows, shape, sampled=sampled, bytes_per_value=4)
     assert expected.keys() <= found.terms.keys()
@@ -389,7 +403,7 @@ def test_expert_bytes_are_the_sum_over_layers(data: st.DataObject, num_layers: i
         dense_layers=data.draw(st.integers(0, num_layers - 1)),
     )
     plan, starts = data.draw(plans(num_layers=num_layers))
-    found = modelled_bytes([plan], shape, bytes_per_value=4)
+    found = modelled_bytes([plan], shape, precision=FP32)
     rows = rows_of(plan, starts, num_layers=num_layers)
     expert = 4 * 3 * 4 * 3
     everyone, decodes = uniform_loads(rows, shape), uniform_loads(rows, shape, prefill=False)

@@ -1,5 +1,6 @@
 import pytest
 
+from lpbench.errors import InputError
 from lpbench.shape.catalogue import find_shape
 from lpbench.shape.model import ModelShape
 from lpbench.shape.precision import (
@@ -7,6 +8,8 @@ from lpbench.shape.precision import (
     Precision,
     all_expert_bytes,
     expert_bytes,
+    find_precision,
+    layer_expert_bytes,
     weight_bytes,
 )
 
@@ -48,13 +51,40 @@ def test_experts_take_the_bytes_of_the_paper(
 
 
 @pytest.mark.parametrize("name", ["qwen3-30b-a3b", "gpt-oss-20b", "deepseek-v3"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_dtype_is_what_the_shape_counts_with(name: str, dtype: str) -> None:
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 4), ("bfloat16", 2)])
+def test_bytes_of_a_dtype_follow_from_parameters(name: str, dtype: str, size: int) -> None:
     """Where all values are alike, bytes are parameters times the bytes of one."""
     shape, held = shape_of(name), PRECISIONS[dtype]
-    assert shape.expert_bytes(held.value_bytes) == expert_bytes(shape, held)
-    assert shape.all_expert_bytes(held.value_bytes) == all_expert_bytes(shape, held)
-    assert shape.weight_bytes(held.value_bytes) == weight_bytes(shape, held)
+    expert = size * shape.params_per_expert
+    assert expert == expert_bytes(shape, held)
+    assert shape.num_experts * expert == layer_expert_bytes(shape, held)
+    assert shape.moe_layers * shape.num_experts * expert == all_expert_bytes(shape, held)
+    assert size * shape.total_params == weight_bytes(shape, held)
+
+
+def test_precisions_are_found_by_name() -> None:
+    """Bytes are never guessed from a name."""
+    assert PRECISIONS["mxfp4"] == find_precision("mxfp4")
+    with pytest.raises(InputError) as caught:
+        find_precision("int8")
+    assert "unknown dtype 'int8'; known: float32, bfloat16, mxfp4" == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_packed", "matrix"),
+    [
+        ("float32", False, 4),
+        ("bfloat16", False, 4),
+        ("mxfp4", True, 4.25 / 8),
+    ],
+)
+def test_what_is_packed_stays_so_in_float32(name: str, matrix: float, *, is_packed: bool) -> None:
+    """Widening changes the dtypes alone."""
+    held = PRECISIONS[name]
+    assert is_packed == held.is_packed == held.widened.is_packed
+    assert matrix == held.widened.expert_matrix_bytes
+    assert 4 == held.widened.value_bytes
+    assert "float32" == held.widened.computed_in
 
 
 def test_a_released_checkpoint_has_the_size_of_its_weights() -> None:

@@ -11,9 +11,10 @@ from lpbench.plan.request import Progress
 from lpbench.plan.whole import Whole
 from lpbench.shape.catalogue import find_shape
 from lpbench.shape.model import ModelShape
+from lpbench.shape.precision import PRECISIONS
 from lpbench.shape.traffic import ModelledBytes, expected_distinct, modelled_bytes
 
-BF16 = 2
+BF16, FP32 = PRECISIONS["bfloat16"], PRECISIONS["float32"]
 PROMPT = 8192
 CHUNKS = 16
 
@@ -61,7 +62,7 @@ def chunked_gb(name: str, decodes: int) -> float:
     shape = shape_of(name)
     plans = list(prefill(Chunked(max_num_batched_tokens=512 + decodes), shape, decodes=decodes))
     assert len(plans) == CHUNKS
-    return modelled_bytes(plans, shape, bytes_per_value=BF16).total / 1e9
+    return modelled_bytes(plans, shape, precision=BF16).total / 1e9
 
 
 def layered_gb(name: str, decodes: int) -> float:
@@ -76,7 +77,7 @@ def layered_gb(name: str, decodes: int) -> float:
     assert len(plans) == groups
     idle = IterationPlan(decodes=tuple(range(decodes)), prefill=())
     plans += [idle] * (CHUNKS - groups)
-    return modelled_bytes(plans, shape, bytes_per_value=BF16).total / 1e9
+    return modelled_bytes(plans, shape, precision=BF16).total / 1e9
 
 
 @pytest.mark.parametrize("name", SAVINGS)
@@ -101,7 +102,7 @@ def test_sixteen_chunks_read_all_experts_sixteen_times(
     assert chunked == pytest.approx(chunked_gb(name, 0), abs=0.05)
     assert once == pytest.approx(layered_gb(name, 0), abs=0.005)
     whole = modelled_bytes(
-        prefill(Whole(), shape_of(name), decodes=0), shape_of(name), bytes_per_value=BF16
+        prefill(Whole(), shape_of(name), decodes=0), shape_of(name), precision=BF16
     )
     assert once == pytest.approx(whole.total / 1e9, abs=0.005)
 
@@ -145,9 +146,9 @@ def test_bytes_add_up_over_segments() -> None:
     assert (16, 64, 8) == (shape.num_layers, shape.num_experts, shape.top_k)
     tile = PromptTile(2, Tile(Span(5, 6), Span(4, 8)))
     plan = IterationPlan(decodes=(0, 1), prefill=(tile,))
-    expert = shape.expert_bytes(4)
+    expert = 4 * shape.params_per_expert
     expected = ModelledBytes(total=264.5 * expert, prefill=24.5 * expert)
-    assert expected == modelled_bytes([plan], shape, bytes_per_value=4)
+    assert expected == modelled_bytes([plan], shape, precision=FP32)
 
 
 def test_bytes_of_dense_layers_and_shared_experts_by_hand() -> None:
@@ -159,7 +160,7 @@ def test_bytes_of_dense_layers_and_shared_experts_by_hand() -> None:
     tile = PromptTile(2, Tile(Span(5, 6), Span(2, 5)))
     plan = IterationPlan(decodes=(0, 1), prefill=(tile,))
     expert = 2 * 44_040_192
-    found = modelled_bytes([plan], shape, bytes_per_value=BF16)
+    found = modelled_bytes([plan], shape, precision=BF16)
     assert (56 * 15.75 + 2 * 23.2578125) * expert == pytest.approx(found.total, rel=1e-12)
     assert 2 * 7.5078125 * expert == pytest.approx(found.prefill, rel=1e-12)
     assert 58 * expert == found.shared
@@ -168,4 +169,4 @@ def test_bytes_of_dense_layers_and_shared_experts_by_hand() -> None:
 def test_no_plan_reads_nothing() -> None:
     """The sum over no iterations is 0."""
     nothing = ModelledBytes(total=0, prefill=0)
-    assert nothing == modelled_bytes([], shape_of("builtin-moe"), bytes_per_value=2)
+    assert nothing == modelled_bytes([], shape_of("builtin-moe"), precision=BF16)

@@ -10,7 +10,7 @@ from itertools import pairwise
 from statistics import fmean, median
 from typing import Final, Literal
 
-from lpbench.units import BYTES, COUNT, JOULES, MILLISECONDS, PER_SECOND, RATIO, WATTS
+from lpbench.units import BYTES, COUNT, FLOPS, JOULES, MILLISECONDS, PER_SECOND, RATIO, WATTS
 
 TAIL_SAMPLES = 700
 """A p99 over fewer samples says nothing (DESIGN.md, "Latency and throughput metrics")."""
@@ -156,7 +156,43 @@ LOAD_METRICS: Mapping[str, Metric] = {
 }
 """The metrics of requests that arrive over time, by name, beside those of `METRICS`."""
 
-ALL_METRICS: Mapping[str, Metric] = {**METRICS, **ENERGY_METRICS, **LOAD_METRICS}
+SPEED_METRICS: Mapping[str, Metric] = {
+    **{
+        f"pass_ms_{statistic}": Metric(
+            MILLISECONDS,
+            "time of a pass on the device's own clock, or planning to tokens where it has none: "
+            + statistic,
+            better=LESS if statistic == "median" else None,
+        )
+        for statistic in ("median", "p90")
+    },
+    "wall_ms_median": Metric(
+        MILLISECONDS, "planning to tokens of a pass, by the host's clock: median", better=LESS
+    ),
+    "host_ms_median": Metric(
+        MILLISECONDS,
+        "planning of a pass until all of it is launched and the host waits for the device: median",
+        better=LESS,
+    ),
+    "pass_expert_bytes": Metric(BYTES, "w x sum over layers of |D| of a pass: median"),
+    "pass_bytes": Metric(
+        BYTES, "weights, keys and values that a pass reads, the experts as counted: median"
+    ),
+    "pass_flops": Metric(FLOPS, "additions and multiplications of a pass: median"),
+    "bound_ms": Metric(
+        MILLISECONDS,
+        "sum over the operators of a pass of max(bytes / bandwidth, FLOPs / their rate): median",
+    ),
+    "roofline_share": Metric(RATIO, "bound of a pass over its time: median"),
+}
+"""The metrics of passes of one size, by name."""
+
+ALL_METRICS: Mapping[str, Metric] = {
+    **METRICS,
+    **ENERGY_METRICS,
+    **LOAD_METRICS,
+    **SPEED_METRICS,
+}
 """The metrics of any pass, by name."""
 
 COMPARED: Mapping[str, Metric] = {

@@ -25,6 +25,7 @@ from lpbench.record.schema import Arm, Caution, Ledger, Reading, Schedule, Windo
 from lpbench.shape.device import Device
 from lpbench.shape.model import ModelShape
 from lpbench.shape.passes import PassBytes, pass_bytes
+from lpbench.shape.precision import Precision, all_expert_bytes, expert_bytes
 from lpbench.shape.traffic import modelled_bytes
 
 COUNTS_PASS = "counts"  # noqa: S105 - a pass over the workload, no password
@@ -43,22 +44,28 @@ class ArmLog:
         requests: Sequence[Request],
         shape: ModelShape,
         *,
-        bytes_per_value: int,
+        precision: Precision,
         device: Device | None = None,
     ) -> None:
-        """Start with nothing observed; `device` is what the arm runs on, None for an unknown one.
+        """Start with nothing observed.
 
-        Bytes over time are held to the peak of a known device; without one there is no check.
+        Args:
+            arm: which.
+            requests: all that it serves.
+            shape: the model's geometry.
+            precision: of its weights, cache and hidden states.
+            device: what the arm runs on, None for an unknown one. Bytes over time are held to the
+                peak of a known device; without one there is no check.
         """
         self._arm = arm
         self._requests = {request.index: request for request in requests}
         self._shape = shape
-        self._bytes_per_value = bytes_per_value
+        self._precision = precision
         self._device = device
         self._meter = ExpertMeter(
             num_experts=shape.num_experts,
             top_k=shape.top_k,
-            expert_bytes=shape.expert_bytes(bytes_per_value),
+            expert_bytes=expert_bytes(shape, precision),
         )
         self._plans = hashlib.sha256()
         self._totals: Counter[str] = Counter()
@@ -93,15 +100,13 @@ class ArmLog:
         )
         if plan.num_groups is not None and plan.prefill[0].tile.layers.start == 0:
             self._groups[plan.num_groups] += 1
-        self._modelled += modelled_bytes(
-            [plan], self._shape, bytes_per_value=self._bytes_per_value
-        ).total
+        self._modelled += modelled_bytes([plan], self._shape, precision=self._precision).total
         self._passes += pass_bytes(
             plan,
             self._shape,
             starts=self._starts(plan),
             sampled=len(step.settled.sampled),
-            bytes_per_value=self._bytes_per_value,
+            precision=self._precision,
             distinct=count.distinct,
         )
         self._impossible += is_impossible(
@@ -246,7 +251,7 @@ class ArmLog:
         )
         return bandwidth_cautions(
             impossible=self._impossible + whole,
-            expert_bytes=self._shape.all_expert_bytes(self._bytes_per_value),
+            expert_bytes=all_expert_bytes(self._shape, self._precision),
             device=self._device,
         )
 
@@ -269,7 +274,7 @@ class ArmLog:
         """Expert bytes of the same plans with every row sent to the same k experts."""
         shape = self._shape
         loads = shape.top_k * self._totals["layer_passes"]
-        return shape.expert_bytes(self._bytes_per_value) * loads
+        return expert_bytes(shape, self._precision) * loads
 
     @property
     def recomputed_context(self) -> bool:

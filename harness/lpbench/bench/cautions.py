@@ -9,7 +9,7 @@ from lpbench.bench.engine import Engine
 from lpbench.bench.experiment import Experiment
 from lpbench.bench.prompts import RANDOM_IDS
 from lpbench.record.schema import Caution
-from lpbench.shape.model import DTYPE_BYTES
+from lpbench.shape.precision import all_expert_bytes
 
 COPYING = "torch bmm by blocks"
 """The kernel of the experts that copies their weights before it multiplies."""
@@ -27,7 +27,7 @@ def run_cautions(experiment: Experiment, engine: Engine) -> list[Caution]:
             random_ids=RANDOM_IDS in experiment.prompts.source,
         ),
         *cache_cautions(
-            expert_bytes=experiment.shape.all_expert_bytes(DTYPE_BYTES[engine.dtype]),
+            expert_bytes=all_expert_bytes(experiment.shape, engine.precision),
             cache_bytes=engine.cache_bytes,
         ),
         *([Caution(code="weights_copied", message=message)] if copying else []),

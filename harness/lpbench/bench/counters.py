@@ -33,7 +33,7 @@ from lpbench.errors import RunError, UnavailableError
 from lpbench.meters.meter import Measurement, Meter
 from lpbench.record.schema import Arm, Caution, Reading, Window
 from lpbench.record.store import RunStore
-from lpbench.shape.model import DTYPE_BYTES
+from lpbench.shape.precision import layer_expert_bytes
 
 
 @dataclass(slots=True, kw_only=True)
@@ -193,7 +193,7 @@ class CounterPass:
             company=self._instruments.company,
             keep=keep,
         )
-        layer_bytes = self._experiment.shape.layer_expert_bytes(DTYPE_BYTES[self._engine.dtype])
+        layer_bytes = layer_expert_bytes(self._experiment.shape, self._engine.precision)
         return cached(readings, layer_bytes=layer_bytes, cache_bytes=self._engine.cache_bytes)
 
     def _share(self, others: int) -> None:

@@ -33,6 +33,7 @@ from lpbench.record.provenance import cpu_model, installed_version
 from lpbench.shape.catalogue import find_shape, model_names
 from lpbench.shape.memory import HEADROOM, Needs, plan_memory
 from lpbench.shape.model import DTYPE_BYTES
+from lpbench.shape.precision import PRECISIONS
 
 PROMPT_TOKENS = 8192
 """The prompt that a model must have room for, all of it in one pass; shorter where the model ends
@@ -172,7 +173,9 @@ def _models(machine: Machine) -> Iterable[ModelMemory]:
             most_rows=tokens, all_pages=pages, least_pages=pages, num_kv_pages=pages, draws=0
         )
         for dtype in sorted(DTYPE_BYTES):
-            total = plan_memory(shape, needs, dtype=dtype, available=UNBOUNDED).total
+            total = plan_memory(
+                shape, needs, precision=PRECISIONS[dtype], available=UNBOUNDED
+            ).total
             yield ModelMemory(
                 model=name,
                 computed=computed,

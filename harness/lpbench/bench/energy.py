@@ -43,7 +43,6 @@ from lpbench.meters.meter import Capability, Measurement, Meter
 from lpbench.record.provenance import digest, environment
 from lpbench.record.schema import Caution, Record
 from lpbench.record.store import RunStore
-from lpbench.shape.model import DTYPE_BYTES
 
 FLAT = 1.0
 """Degrees by which a temperature may still rise over a warm-up window and be called flat."""
@@ -183,7 +182,7 @@ class _Run:
                 arm,
                 self._experiment.prompts.requests,
                 self._experiment.shape,
-                bytes_per_value=DTYPE_BYTES[self._engine.dtype],
+                precision=self._engine.precision,
                 device=self._engine.known_device,
             )
             start = self._clock.now_ns()

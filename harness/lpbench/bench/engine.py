@@ -19,6 +19,7 @@ from lpbench.plan.grid import Span, Tile
 from lpbench.plan.iteration import IterationPlan, PromptTile
 from lpbench.shape.device import Device, match
 from lpbench.shape.memory import Memory, Needs, plan_memory
+from lpbench.shape.precision import PRECISIONS, Precision
 from lpbench.workload.routing import RoutingDraws
 
 if TYPE_CHECKING:
@@ -40,7 +41,11 @@ class Engine:
                 there is, or a checkpoint that is not the model's.
             UnavailableError: the device is not there.
         """
-        from lpbench.executors.torch_engine.checkpoint import check_checkpoint, check_family
+        from lpbench.executors.torch_engine.checkpoint import (
+            check_checkpoint,
+            check_family,
+            check_packed,
+        )
         from lpbench.executors.torch_engine.choice import pick_kernels
         from lpbench.executors.torch_engine.device import (
             DTYPES,
@@ -50,21 +55,25 @@ class Engine:
         )
 
         check_family(experiment.shape)
+        is_packed = spec.dtype is not None and PRECISIONS[spec.dtype].is_packed
+        if is_packed:
+            check_packed(experiment.shape)
         if experiment.folder is not None:
-            check_checkpoint(experiment.folder, experiment.shape)
+            check_checkpoint(experiment.folder, experiment.shape, packed=is_packed)
         self._experiment = experiment
         self._device = pick_device(spec.device)
         self.device = str(self._device)
         self._gpu_memory_utilization = spec.gpu_memory_utilization
         self.dtype = spec.dtype or ("bfloat16" if self._device.type == "cuda" else "float32")
+        self.precision = PRECISIONS[self.dtype]
         self.audit_dtype = self.dtype
         self._kernels = pick_kernels(
             experiment.shape,
             device=self._device,
-            dtype=DTYPES[self.dtype],
+            dtype=DTYPES[self.precision.computed_in],
             layers=spec.kernels,
         )
-        self._memory = self._plan_memory(self.dtype, experiment.num_kv_pages)
+        self._memory = self._plan_memory(self.precision, experiment.num_kv_pages)
         self.cache_bytes = cache_bytes(self._device)
         self.num_kv_pages = self._memory.num_kv_pages
         self.facts: Mapping[str, JsonValue] = {
@@ -97,13 +106,16 @@ class Engine:
         name = self.facts.get("device_name")
         return match(name) if isinstance(name, str) else None
 
-    def load(self) -> None:
+    def load(self, *, captured: bool = True) -> None:
         """Load or draw the weights, draw the routing, and warm up; the facts then name the kernels.
+
+        Args:
+            captured: whether kernels of ours may be captured; a profiler is to see them launched.
 
         Raises:
             InputError: the checkpoint cannot be loaded.
         """
-        self._executor = self._build(self.dtype)
+        self._executor = self._build(self.precision, captured=captured)
         self.facts = {**self.facts, "kernels": asdict(self._executor.kernels)}
         self._warm_up()
 
@@ -115,18 +127,22 @@ class Engine:
         give_back(self._device)
 
     def load_for_audit(self) -> None:
-        """Change to float32 where it fits; else the audit is taken in the run's own dtype."""
-        if self.dtype != "float32" and self._fits_float32():
-            self.unload()
-            self.audit_dtype = "float32"
-        if self._executor is None:
-            self._executor = self._build(self.audit_dtype)
+        """Change to float32 where it fits; else the audit is taken in the run's own dtype.
 
-    def _fits_float32(self) -> bool:
-        """Return whether the model fits in float32, once what is loaded is let go of."""
+        Experts in mxfp4 stay packed: float32 holds their values exactly.
+        """
+        audited, wide = self.precision, self.precision.widened
+        if wide != audited and self._fits(wide):
+            self.unload()
+            audited, self.audit_dtype = wide, wide.computed_in
+        if self._executor is None:
+            self._executor = self._build(audited, captured=False)
+
+    def _fits(self, precision: Precision) -> bool:
+        """Return whether the model fits in it, once what is loaded is let go of."""
         held = 0 if self._executor is None else self._memory.weights
         try:
-            self._plan_memory("float32", self.num_kv_pages, held=held)
+            self._plan_memory(precision, self.num_kv_pages, held=held)
         except InputError:
             return False
         return True
@@ -146,8 +162,10 @@ class Engine:
         self.executor.start_arm(script, probe)
         return probe
 
-    def _plan_memory(self, dtype: str, num_kv_pages: int | None, *, held: int = 0) -> Memory:
-        """Return what the run needs in this dtype, `held` bytes being given back before.
+    def _plan_memory(
+        self, precision: Precision, num_kv_pages: int | None, *, held: int = 0
+    ) -> Memory:
+        """Return what the run needs in this precision, `held` bytes being given back before.
 
         Raises:
             InputError: it is more than the device has.
@@ -157,7 +175,7 @@ class Engine:
         return plan_memory(
             self._experiment.shape,
             self._needs(num_kv_pages),
-            dtype=dtype,
+            precision=precision,
             available=available_bytes(self._device) + held,
             reserved=reserved_bytes(
                 self._device, gpu_memory_utilization=self._gpu_memory_utilization
@@ -170,7 +188,7 @@ class Engine:
             return self._experiment.needs(num_kv_pages)
         return self._experiment.needs(num_kv_pages, cache="pages" if is_paged else "slabs")
 
-    def _build(self, dtype: str) -> "TorchExecutor":
+    def _build(self, precision: Precision, *, captured: bool) -> "TorchExecutor":
         from lpbench.executors.torch_engine.build import build_executor
         from lpbench.executors.torch_engine.fused_layers import Limits
 
@@ -188,7 +206,7 @@ class Engine:
         return build_executor(
             shape,
             folder=experiment.folder,
-            dtype=dtype,
+            precision=precision,
             device=self._device,
             seed=experiment.seed,
             requests=experiment.prompts.requests,
@@ -200,6 +218,7 @@ class Engine:
                 max_num_seqs=experiment.max_num_seqs,
                 most_rows=needs.most_rows,
             ),
+            captured=captured,
         )
 
     def _warm_up(self) -> None:

@@ -27,8 +27,9 @@ from lpbench.plan.schedules import parse_schedule
 from lpbench.registry import unknown
 from lpbench.shape.catalogue import find_shape
 from lpbench.shape.memory import Needs
-from lpbench.shape.model import DTYPE_BYTES, ModelShape
-from lpbench.shape.precision import PRECISIONS
+from lpbench.shape.model import ModelShape
+from lpbench.shape.precision import MXFP4, PRECISIONS
+from lpbench.workload.workload import Workload
 
 if TYPE_CHECKING:
     from lpbench.workload.recorded import RoutingTrace
@@ -126,8 +127,12 @@ class Experiment:
         return Limits(num_kv_pages=num_kv_pages, max_num_seqs=self.max_num_seqs)
 
 
-def resolve(spec: RunSpec) -> Experiment:
+def resolve(spec: RunSpec, workload: Workload | None = None) -> Experiment:
     """Look everything up and refuse what cannot run.
+
+    Args:
+        spec: what was asked for.
+        workload: what arrives; None for what the options name.
 
     Raises:
         InputError: a name, file, length or parameter is not usable, in one line.
@@ -141,7 +146,7 @@ def resolve(spec: RunSpec) -> Experiment:
     trace = _trace(spec)
     chosen = spec.routing if trace is None else RECORDED
     routing = chosen or ("calibrated" if folder is None else "model")
-    workload = offered_workload(spec, shape)
+    workload = offered_workload(spec, shape) if workload is None else workload
     prompts = resolve_prompts(
         workload,
         shape,
@@ -217,7 +222,7 @@ def _check_options(spec: RunSpec) -> None:
         ("load format", spec.load_format, LOAD_FORMATS),
         ("executor", spec.executor, EXECUTORS),
         ("kernels", spec.kernels, KERNELS),
-        ("dtype", spec.dtype, tuple(PRECISIONS if spec.executor == "roofline" else DTYPE_BYTES)),
+        ("dtype", spec.dtype, PRECISIONS),
     ):
         if value is not None and value not in known:
             raise InputError(unknown(name, value, known=known))
@@ -249,6 +254,8 @@ def _check_executor(spec: RunSpec) -> None:
         if spec.kernels != DEFAULT_KERNELS:
             raise InputError(f"--kernels {spec.kernels} goes with --executor torch")
         return
+    if spec.dtype == MXFP4 and spec.kernels != "triton":
+        raise InputError(f"--dtype {MXFP4} needs --kernels triton")
     is_modelling = spec.tensor_parallel_size != 1 or spec.coefficients != DEFAULT_COEFFICIENTS
     if is_modelling and spec.predict_by is None:
         msg = (

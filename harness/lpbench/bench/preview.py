@@ -19,6 +19,7 @@ from lpbench.plan.predictor import Predictor
 from lpbench.plan.request import Progress, Request
 from lpbench.plan.schedules import parse_schedule
 from lpbench.shape.model import ModelShape
+from lpbench.shape.precision import Precision
 from lpbench.shape.traffic import ModelledBytes, modelled_bytes
 
 CONTEXT_TOKENS = 2048
@@ -63,7 +64,7 @@ def preview(
     *,
     prompt_tokens: int,
     num_decodes: int,
-    bytes_per_value: int,
+    precision: Precision,
     predictor: Predictor | None = None,
 ) -> tuple[PreviewStep, ...]:
     """Return the iterations from the prompt's first tile to its last.
@@ -73,7 +74,7 @@ def preview(
         shape: the model's geometry.
         prompt_tokens: length of the prompt.
         num_decodes: requests that decode all along.
-        bytes_per_value: of the weights.
+        precision: of the weights.
         predictor: what a schedule plans by that predicts.
 
     Raises:
@@ -104,7 +105,7 @@ def preview(
         )
         plan = policy.plan(view)
         check_plan(view, plan, policy)
-        expected = modelled_bytes([plan], shape, bytes_per_value=bytes_per_value)
+        expected = modelled_bytes([plan], shape, precision=precision)
         steps.append(
             PreviewStep(plan=plan, segments=plan.segments(shape.num_layers), bytes=expected)
         )

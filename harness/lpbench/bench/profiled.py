@@ -26,7 +26,6 @@ from lpbench.errors import LpbenchError, RunError
 from lpbench.executors.executor import EXPERTS_RANGE
 from lpbench.meters.ncu import KernelBytes, profile
 from lpbench.record.schema import Reading
-from lpbench.shape.model import DTYPE_BYTES
 from lpbench.units import BYTES
 
 
@@ -112,13 +111,13 @@ def run_job(spec: RunSpec, script: Mapping[int, Sequence[int]]) -> str:
     """
     experiment = resolve(spec)
     engine = Engine(spec, experiment)
-    engine.load()
+    engine.load(captured=False)
     (arm,) = experiment.arms
     log = ArmLog(
         arm,
         experiment.prompts.requests,
         experiment.shape,
-        bytes_per_value=DTYPE_BYTES[engine.dtype],
+        precision=engine.precision,
     )
     engine.executor.start_arm(script)
     steps = run_arm(

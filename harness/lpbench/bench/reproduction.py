@@ -31,7 +31,8 @@ from lpbench.record.provenance import digest, environment
 from lpbench.record.schema import Caution, Reading
 from lpbench.record.store import RunStore
 from lpbench.shape.catalogue import find_shape
-from lpbench.shape.model import DTYPE_BYTES, ModelShape
+from lpbench.shape.model import ModelShape
+from lpbench.shape.precision import PRECISIONS
 from lpbench.units import MILLISECONDS, RATIO
 from lpbench.workload.coverage import ExpectedCoverage, find_coverage
 
@@ -218,7 +219,7 @@ def _prefill(job: Job) -> Done:
         shape,
         prompt_tokens=spec.input_len,
         num_decodes=0,
-        bytes_per_value=DTYPE_BYTES[spec.dtype or DEFAULT_MODELLED_DTYPE],
+        precision=PRECISIONS[spec.dtype or DEFAULT_MODELLED_DTYPE],
     )
     modelling = model_device(spec, shape, device=spec.device)
     seconds = operator_seconds(

@@ -34,6 +34,10 @@ def rerun(record: Record, listener: Listener) -> Record:
             is of a campaign of measurements.
     """
     spec = record.spec
+    if record.command == "engine":
+        raise InputError(
+            f"the baseline timed the engine's passes, which takes its time; {_YOURSELF}"
+        )
     again = _recorded_spec(spec, has_load=record.command == "latency")
     again = replace(again, kernels=_recorded_kernels(record))
     if record.command == "energy" and again.executor != "roofline":

@@ -80,6 +80,30 @@ class Burst:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """The sizes of passes whose speed is asked for.
+
+    Attributes:
+        batches: decodes of a pass without prompts.
+        context_len: tokens in the KV cache of each decode before the first pass.
+        prompts: prompt tokens of a pass that is one whole prompt.
+        repeats: passes of each size that are timed.
+    """
+
+    batches: tuple[int, ...]
+    context_len: int
+    prompts: tuple[int, ...]
+    repeats: int
+
+
+SIZES_ON_GPU = Sizes(
+    batches=(1, 8, 32, 64, 128, 256), context_len=2048, prompts=(512, 2048, 8192), repeats=64
+)
+SIZES_ON_CPU = Sizes(batches=(1, 8, 32), context_len=256, prompts=(128, 512), repeats=64)
+"""With the built-in model about a minute on two cores."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
     """The options of a run; None stands for a default that depends on others.
 
@@ -99,8 +123,8 @@ class RunSpec:
         device: of torch, cpu, cuda or cuda:N, default cuda where present; of the roofline, a
             catalogue name.
         kernels: of torch on a GPU, whose: torch's own, or ours in triton.
-        dtype: float32 or bfloat16, default bfloat16 on cuda, float32 on cpu; of the roofline mxfp4
-            too, default bfloat16.
+        dtype: float32, bfloat16 or mxfp4, which torch takes with the kernels in triton alone;
+            default bfloat16, of torch on cpu float32.
         tensor_parallel_size: devices that share the model, of the roofline.
         coefficients: of the roofline, a shipped set or a TOML file.
         predict_by: the device, by name or file, whose times a schedule plans by that predicts;

@@ -30,7 +30,6 @@ from lpbench.executors.executor import Evidence
 from lpbench.record.provenance import digest, environment
 from lpbench.record.schema import Arm, Audit, Caution, Record
 from lpbench.record.store import RunStore
-from lpbench.shape.model import DTYPE_BYTES
 from lpbench.workload.recorded import Lengths, RoutingTrace
 
 
@@ -168,7 +167,7 @@ class _Run:
             arm,
             experiment.prompts.requests,
             experiment.shape,
-            bytes_per_value=DTYPE_BYTES[engine.dtype],
+            precision=engine.precision,
             device=engine.known_device,
         )
         engine.executor.start_arm(script)

@@ -13,6 +13,7 @@ import typer
 
 from lpbench import __version__
 from lpbench.cli import (
+    bench_engine,
     calibrate,
     catalogue,
     check,
@@ -42,6 +43,7 @@ app.command(name="energy")(energy.energy)
 app.command(name="latency")(latency.latency)
 app.command(name="sweep")(sweep.sweep)
 app.command(name="reproduce")(reproduce.reproduce)
+app.command(name="bench-engine")(bench_engine.bench_engine)
 app.command(name="calibrate")(calibrate.calibrate)
 app.command(name="plan")(plan.plan)
 app.command(name="compare")(compare.compare)

@@ -34,6 +34,19 @@ RequireEnergy = Annotated[
     bool, typer.Option("--require-energy", help="Exit 77 unless joules can be measured here.")
 ]
 
+Model = Annotated[
+    str, typer.Option(help="Catalogue name (lpbench list models) or checkpoint folder.")
+]
+LoadFormat = Annotated[
+    str, typer.Option(help="auto | dummy: dummy draws the weights from the seed.")
+]
+Kernels = Annotated[str, typer.Option(help="On a GPU: torch | triton, our own fused ones.")]
+GpuMemory = Annotated[
+    float,
+    typer.Option(help="Share of a GPU's memory to use, for KV pages too; nothing on a CPU."),
+]
+Seed = Annotated[int, typer.Option(help="Of weights, prompt ids and routing draws.")]
+
 _DEFAULTS = RunSpec()
 
 
@@ -112,12 +125,8 @@ def refuse_measuring(
 
 def _run_spec(
     *,
-    model: Annotated[
-        str, typer.Option(help="Catalogue name (lpbench list models) or checkpoint folder.")
-    ] = DEFAULT_MODEL,
-    load_format: Annotated[
-        str, typer.Option(help="auto | dummy: dummy draws the weights from the seed.")
-    ] = _DEFAULTS.load_format,
+    model: Model = DEFAULT_MODEL,
+    load_format: LoadFormat = _DEFAULTS.load_format,
     routing: Annotated[
         str | None,
         typer.Option(
@@ -164,13 +173,11 @@ def _run_spec(
     dtype: Annotated[
         str | None,
         typer.Option(
-            help="float32 | bfloat16; of the roofline mxfp4 too.",
+            help="float32 | bfloat16 | mxfp4, which the engine takes with --kernels triton.",
             show_default="float32 on cpu, else bfloat16",
         ),
     ] = None,
-    kernels: Annotated[
-        str, typer.Option(help="On a GPU: torch | triton, our own fused ones.")
-    ] = _DEFAULTS.kernels,
+    kernels: Kernels = _DEFAULTS.kernels,
     max_num_seqs: Annotated[
         int, typer.Option(help="Admitted and unfinished requests at most.")
     ] = _DEFAULTS.max_num_seqs,
@@ -178,13 +185,8 @@ def _run_spec(
         int | None,
         typer.Option(help="KV pages of 16 tokens.", show_default="what the memory allows"),
     ] = None,
-    gpu_memory_utilization: Annotated[
-        float,
-        typer.Option(help="Share of a GPU's memory to use, for KV pages too; nothing on a CPU."),
-    ] = _DEFAULTS.gpu_memory_utilization,
-    seed: Annotated[
-        int, typer.Option(help="Of weights, prompt ids and routing draws.")
-    ] = _DEFAULTS.seed,
+    gpu_memory_utilization: GpuMemory = _DEFAULTS.gpu_memory_utilization,
+    seed: Seed = _DEFAULTS.seed,
     tensor_parallel_size: Annotated[
         int, typer.Option(help="Devices that share the model, of the roofline.")
     ] = _DEFAULTS.tensor_parallel_size,

@@ -16,7 +16,7 @@ def plan(
         str, typer.Option(help="Catalogue name (lpbench list models) or a folder with config.json.")
     ] = "qwen3-30b-a3b",
     decodes: Annotated[int, typer.Option(help="Requests that decode all along.")] = 0,
-    dtype: Annotated[str, typer.Option(help="float32 | bfloat16.")] = "bfloat16",
+    dtype: Annotated[str, typer.Option(help="float32 | bfloat16 | mxfp4.")] = "bfloat16",
     predict_by: Annotated[
         str | None,
         typer.Option(
@@ -41,19 +41,19 @@ def plan(
     from lpbench.record.store import check_writable
     from lpbench.report.preview import preview_json, preview_lines, preview_table
     from lpbench.shape.catalogue import find_shape
-    from lpbench.shape.model import dtype_bytes
+    from lpbench.shape.precision import find_precision
 
     if json and json != STDOUT:
         check_writable(Path(json))
     shape, _ = find_shape(model)
-    size = dtype_bytes(dtype)
+    precision = find_precision(dtype)
     predictor, planned_by = preview_predictor(schedule, shape, predict_by=predict_by, dtype=dtype)
     steps = preview(
         schedule,
         shape,
         prompt_tokens=prompt,
         num_decodes=decodes,
-        bytes_per_value=size,
+        precision=precision,
         predictor=predictor,
     )
     if json:

@@ -13,9 +13,12 @@ from lpbench.plan.schedules import SCHEDULES, parameters
 from lpbench.report.table import Table
 from lpbench.shape.catalogue import find_shape, model_names
 from lpbench.shape.device import device_names, find_device
+from lpbench.shape.precision import PRECISIONS, all_expert_bytes, weight_bytes
 from lpbench.units import format_bytes
 from lpbench.workload.catalogue import find_workload, workload_names
 from lpbench.workload.lengths import DEFAULT_PROMPTS, find_lengths, length_names
+
+_SHOWN = PRECISIONS["bfloat16"]
 
 
 def models_table() -> Table:
@@ -29,8 +32,8 @@ def models_table() -> Table:
                 shape.family,
                 str(shape.num_layers),
                 f"{shape.num_experts}/{shape.top_k}",
-                format_bytes(shape.all_expert_bytes(2)),
-                format_bytes(shape.weight_bytes(2)),
+                format_bytes(all_expert_bytes(shape, _SHOWN)),
+                format_bytes(weight_bytes(shape, _SHOWN)),
                 "" if is_computed(shape) else "yes",
             )
         )

@@ -13,7 +13,8 @@ from pydantic import JsonValue
 from lpbench.bench.preview import CONTEXT_TOKENS, PreviewStep
 from lpbench.report.table import Table
 from lpbench.report.tiles import draw_tiles
-from lpbench.shape.model import DTYPE_BYTES, ModelShape
+from lpbench.shape.model import ModelShape
+from lpbench.shape.precision import PRECISIONS, all_expert_bytes
 from lpbench.units import format_bytes
 
 
@@ -30,7 +31,7 @@ def preview_lines(
     decodes = len(steps[0].plan.decodes)
     total = sum(step.bytes.total for step in steps)
     prefill = sum(step.bytes.prefill for step in steps)
-    once = shape.all_expert_bytes(DTYPE_BYTES[dtype])
+    once = all_expert_bytes(shape, PRECISIONS[dtype])
     return (
         (
             f"{schedule}: {tokens} prompt tokens through {shape.num_layers} layers of "

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from lpbench.errors import MisfitError
 from lpbench.plan.request import PAGE_TOKENS
-from lpbench.shape.model import DTYPE_BYTES, ModelShape
+from lpbench.shape.model import ModelShape
+from lpbench.shape.precision import Precision, weight_bytes
 from lpbench.units import format_bytes
 
 HEADROOM = 0.9
@@ -94,27 +95,32 @@ class Needs:
 
 
 def plan_memory(
-    shape: ModelShape, needs: Needs, *, dtype: str, available: int, reserved: int | None = None
+    shape: ModelShape,
+    needs: Needs,
+    *,
+    precision: Precision,
+    available: int,
+    reserved: int | None = None,
 ) -> Memory:
     """Return the memory a run needs, its KV pool sized to what is free.
 
     Args:
         shape: the model's geometry.
         needs: what the workload asks for.
-        dtype: float32 or bfloat16.
+        precision: of the weights; hidden states, keys and values are in that of its products.
         available: free bytes of the device.
         reserved: how many of them to leave alone; None for a tenth.
 
     Raises:
         MisfitError: it is more than there is.
     """
-    size = DTYPE_BYTES[dtype]
+    size = precision.value_bytes
     free = int(available * HEADROOM) if reserved is None else max(0, available - reserved)
     # A row passes experts or a dense layer's MLP, whichever is wider.
     inner = max((shape.top_k + shape.shared_experts) * shape.expert_size, shape.dense_size)
     row = ROW_VALUES * shape.hidden_size + PAIR_VALUES[shape.family] * inner
     fixed = Memory(
-        weights=shape.weight_bytes(size),
+        weights=weight_bytes(shape, precision),
         page=PAGE_TOKENS * shape.kv_bytes_per_token(size),
         num_kv_pages=0,
         rows=needs.most_rows * row * size + _score_bytes(shape, needs),
@@ -128,11 +134,11 @@ def plan_memory(
     memory = replace(fixed, num_kv_pages=pages, held_pages=needs.held_pages)
     used = replace(memory, num_kv_pages=min(pages, needs.all_pages)).total
     if used > free:
-        smaller = ", --dtype bfloat16" if dtype == "float32" else ""
+        smaller = ", --dtype bfloat16" if precision.name == "float32" else ""
         if needs.held_pages > pages:
             smaller += ", a smaller --max-num-seqs"
         msg = (
-            f"model {shape.name!r} in {dtype} needs {memory}, this machine has "
+            f"model {shape.name!r} in {precision.name} needs {memory}, this machine has "
             f"{format_bytes(free)} to give; use a smaller model{smaller} or a smaller workload"
         )
         raise MisfitError(msg)

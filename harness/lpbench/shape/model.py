@@ -14,24 +14,12 @@ from pathlib import Path
 from reprlib import repr as brief
 
 from lpbench.errors import InputError
-from lpbench.registry import unknown
 from lpbench.shape.families import FAMILIES, Family, find_family
 from lpbench.shape.keys import Keys
 from lpbench.shape.latent import Latent
 
 DTYPE_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2}
 """Bytes of one value, by the name of its dtype."""
-
-
-def dtype_bytes(dtype: str) -> int:
-    """Return the bytes of one value.
-
-    Raises:
-        InputError: the dtype is not known.
-    """
-    if dtype not in DTYPE_BYTES:
-        raise InputError(unknown("dtype", dtype, known=DTYPE_BYTES))
-    return DTYPE_BYTES[dtype]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,22 +299,6 @@ class ModelShape:
     def kv_values(self) -> int:
         """Values that one token leaves in one layer's cache: keys and values, or the latent."""
         return self.latent.cached if self.latent else 2 * self.num_kv_heads * self.head_dim
-
-    def expert_bytes(self, bytes_per_value: int) -> int:
-        """Return the bytes of one expert's parameters."""
-        return self.params_per_expert * bytes_per_value
-
-    def layer_expert_bytes(self, bytes_per_value: int) -> int:
-        """Return the bytes of all routed experts of one MoE layer."""
-        return self.num_experts * self.expert_bytes(bytes_per_value)
-
-    def all_expert_bytes(self, bytes_per_value: int) -> int:
-        """Return the bytes of all routed experts of all layers."""
-        return self.moe_layers * self.layer_expert_bytes(bytes_per_value)
-
-    def weight_bytes(self, bytes_per_value: int) -> int:
-        """Return the bytes of all parameters."""
-        return self.total_params * bytes_per_value
 
     def kv_bytes_per_token(self, bytes_per_value: int) -> int:
         """Return the bytes of one token's keys and values in all layers, windows disregarded."""

@@ -5,7 +5,8 @@ Must not know: schedules, executors, caches, which kernels run.
 
 Every operand is taken once per operator: what a kernel reads again, pads or spills comes on top,
 what a cache or a fused kernel keeps comes off. b is the bytes of a value in the run's dtype, which
-is the KV cache's too. Rotary tables, page tables and token ids are left out.
+is the KV cache's too; experts whose matrices are packed take fewer. Rotary tables, page tables and
+token ids are left out.
 """
 
 from collections import Counter
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass
 
 from lpbench.plan.iteration import IterationPlan
 from lpbench.shape.model import ModelShape
+from lpbench.shape.precision import Precision, expert_bytes
 from lpbench.shape.traffic import modelled_bytes, moe_layers_in
 
 _OF_SOME_MODELS = ("shared_experts",)
@@ -79,7 +81,7 @@ def pass_bytes(
     *,
     starts: Mapping[int, int],
     sampled: int,
-    bytes_per_value: int,
+    precision: Precision,
     distinct: Sequence[int] | None = None,
 ) -> PassBytes:
     """Return the bytes of one pass.
@@ -91,7 +93,7 @@ def pass_bytes(
             so the tokens cached before it; of a prompt, the tokens that stand before its first
             (its context, or none once it was preempted).
         sampled: tokens sampled at the end: every decode, and prompts whose last tile this is.
-        bytes_per_value: b.
+        precision: of weights, cache and hidden states.
         distinct: distinct experts of each layer as counted; None for the expectation under
             uniform routing.
     """
@@ -107,14 +109,15 @@ def pass_bytes(
     # The embedding's output, and the final norm's input and output and the head's input.
     ends = (entering + 3 * sampled) * hidden
     activations = _layer_values(passed, shape) + _latent_values(passed, shape, prefill_keys) + ends
-    b = bytes_per_value  # as in the formulas
+    b = precision.value_bytes  # as in the formulas
+    expert = expert_bytes(shape, precision)
     return PassBytes(
         experts=(
-            modelled_bytes([plan], shape, bytes_per_value=b).total
+            modelled_bytes([plan], shape, precision=precision).total
             if distinct is None
-            else shape.expert_bytes(b) * sum(distinct)
+            else expert * sum(distinct)
         ),
-        shared_experts=b * passed.moe_layers * shape.shared_params,
+        shared_experts=passed.moe_layers * shape.shared_experts * expert,
         attention_weights=b * passed.layers * shape.attention_params,
         dense_weights=b * (passed.layers * 2 * hidden + dense),
         embedding=b * entering * hidden,

@@ -6,12 +6,19 @@ Must not know: how a value is coded, how fast it is computed with.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from lpbench.errors import InputError
+from lpbench.registry import unknown
 from lpbench.shape.model import DTYPE_BYTES, ModelShape
 
-MXFP4_BYTES = 4 / 8 + 1 / 32
-"""Bytes of a value in mxfp4: 4 bits, and one byte of scale for 32 of them."""
+MXFP4 = "mxfp4"
+
+MXFP4_GROUP = 32
+"""Values that share a scale (OCP Microscaling Formats 1.0)."""
+
+MXFP4_BYTES = 4 / 8 + 1 / MXFP4_GROUP
+"""Bytes of a value in mxfp4: 4 bits, and its part of a byte of scale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +39,27 @@ class Precision:
     expert_matrix_bytes: float
     computed_in: str
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether the experts' matrices are stored in fewer bits than they are multiplied in."""
+        return self.expert_matrix_bytes < self.value_bytes
+
+    @property
+    def widened(self) -> "Precision":
+        """The same with float32 in place of every dtype; what is packed stays so."""
+        wide = PRECISIONS["float32"]
+        if not self.is_packed:
+            return wide
+        return replace(self, value_bytes=wide.value_bytes, computed_in=wide.computed_in)
+
 
 PRECISIONS: Mapping[str, Precision] = {
     **{
         dtype: Precision(name=dtype, value_bytes=size, expert_matrix_bytes=size, computed_in=dtype)
         for dtype, size in DTYPE_BYTES.items()
     },
-    "mxfp4": Precision(
-        name="mxfp4",
+    MXFP4: Precision(
+        name=MXFP4,
         value_bytes=DTYPE_BYTES["bfloat16"],
         expert_matrix_bytes=MXFP4_BYTES,
         computed_in="bfloat16",
@@ -49,6 +69,17 @@ PRECISIONS: Mapping[str, Precision] = {
 released, and the kernel makes bfloat16 of those before it multiplies."""
 
 
+def find_precision(name: str) -> Precision:
+    """Return the precision of this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in PRECISIONS:
+        raise InputError(unknown("dtype", name, known=PRECISIONS))
+    return PRECISIONS[name]
+
+
 def expert_bytes(shape: ModelShape, precision: Precision) -> int:
     """Return the bytes of one expert."""
     # A matrix of which a row is no whole number of 32 values has a scale more than is counted.
@@ -56,9 +87,14 @@ def expert_bytes(shape: ModelShape, precision: Precision) -> int:
     return matrices + shape.expert_bias_params * precision.value_bytes
 
 
+def layer_expert_bytes(shape: ModelShape, precision: Precision) -> int:
+    """Return the bytes of all routed experts of one MoE layer."""
+    return shape.num_experts * expert_bytes(shape, precision)
+
+
 def all_expert_bytes(shape: ModelShape, precision: Precision) -> int:
     """Return the bytes of all routed experts of all layers."""
-    return shape.moe_layers * shape.num_experts * expert_bytes(shape, precision)
+    return shape.moe_layers * layer_expert_bytes(shape, precision)
 
 
 def weight_bytes(shape: ModelShape, precision: Precision) -> int:

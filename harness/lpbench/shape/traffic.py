@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from lpbench.plan.grid import Span
 from lpbench.plan.iteration import IterationPlan
 from lpbench.shape.model import ModelShape
+from lpbench.shape.precision import Precision, expert_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ def moe_layers_in(layers: Span, shape: ModelShape) -> int:
 
 
 def modelled_bytes(
-    plans: Iterable[IterationPlan], shape: ModelShape, *, bytes_per_value: int
+    plans: Iterable[IterationPlan], shape: ModelShape, *, precision: Precision
 ) -> ModelledBytes:
     """Return the expected expert bytes of an arm's plans under uniform routing."""
     total = prefill = 0.0
@@ -59,7 +60,7 @@ def modelled_bytes(
             total += layers * everyone
             prefill += layers * (everyone - decodes)
             passed += layers
-    weight = shape.expert_bytes(bytes_per_value)
+    weight = expert_bytes(shape, precision)
     return ModelledBytes(
         total=weight * total,
         prefill=weight * prefill,

@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from lpbench.plan.request import Request
+from lpbench.shape.precision import PRECISIONS
 from lpbench.workload.tokens import draw_ids
 from tests.arms import Bench, Served, build_bench, single_thread
 from tests.checkpoints import save_gpt_oss, save_qwen3_moe
@@ -214,7 +215,8 @@ def test_bfloat16_errs_no_more_than_transformers_does(
     reference = oracle_logits(pair.oracle, pair.bench.ids, SCRIPT)
     rounded = type(pair.model).from_pretrained(pair.folder, dtype=torch.bfloat16)
     theirs = worst_differences(reference, oracle_logits(Oracle(rounded), pair.bench.ids, SCRIPT))
-    served = build_bench(pair.folder, REQUESTS, dtype="bfloat16").serve(schedule, script=SCRIPT)
+    bench = build_bench(pair.folder, REQUESTS, precision=PRECISIONS["bfloat16"])
+    served = bench.serve(schedule, script=SCRIPT)
     ours = worst_differences(reference, served.witnessed.evidence.logits)
     record_property("mean_ours_theirs", (np.mean(ours), np.mean(theirs)))
     record_property("median_ours_theirs", (np.median(ours), np.median(theirs)))

@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 from lpbench.errors import InputError
-from lpbench.executors.torch_engine.checkpoint import dequantize_mxfp4, load_weights
+from lpbench.executors.torch_engine.checkpoint import load_weights
+from lpbench.executors.torch_engine.kernels.mxfp4 import dequantize_mxfp4
 from lpbench.executors.torch_engine.weights import LayerWeights, ModelWeights
 from lpbench.shape.model import ModelShape, read_config
 from tests.checkpoints import (

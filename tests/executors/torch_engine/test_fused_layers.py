@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from transformers import PreTrainedModel
 
-from lpbench.bench.loop import Limits
+from lpbench.bench.loop import Limits, run_arm
 from lpbench.executors.torch_engine.graphs import Graphs
 from lpbench.executors.torch_engine.kernels.reference import ReferenceKernels
 from lpbench.plan.request import Request
+from lpbench.plan.schedules import parse_schedule
 from lpbench.workload.routing import RoutingDraws
-from tests.arms import MANY_PAGES, Bench, build_bench, build_fused_bench, single_thread
+from tests.arms import MANY_PAGES, MANY_ROWS, Bench, build_bench, build_fused_bench, single_thread
 from tests.checkpoints import save_gpt_oss, save_qwen3_moe
 from tests.graphs import RecordedWork
 from tests.oracle import Oracle, greedy, oracle_logits, worst_differences
@@ -93,6 +94,7 @@ def build(
     *,
     graphs: Graphs | None = None,
     num_kv_pages: int = MANY_PAGES,
+    most_rows: int = MANY_ROWS,
     draws: RoutingDraws | None = None,
 ) -> Bench:
     """Return an engine of reference kernels for the workload."""
@@ -102,6 +104,7 @@ def build(
         kernels=ReferenceKernels,
         graphs=graphs,
         num_kv_pages=num_kv_pages,
+        most_rows=most_rows,
         draws=draws,
     )
 
@@ -136,3 +139,37 @@ def test_replayed_pieces_generate_the_same_tokens_and_count_the_same_experts(
         assert theirs.plan == ours.plan
         assert theirs.execution.tokens == ours.execution.tokens
         assert np.array_equal(theirs.execution.drawn.touched, ours.execution.drawn.touched)
+
+
+def test_a_pass_larger_than_all_rooms_is_launched(checkpoints: Callable[[str], Checkpoint]) -> None:
+    """A preempted prompt may bring more rows than a pass was said to have."""
+    folder = checkpoints("qwen3_moe").folder
+    benches = (build_bench(folder, REQUESTS), build(folder, graphs=RecordedWork(), most_rows=32))
+    arms = [one.run("whole") for one in benches]
+    assert any(step.plan.num_prefill_tokens > 64 for step in arms[0])
+    for theirs, ours in zip(*arms, strict=True):
+        assert theirs.execution.tokens == ours.execution.tokens
+
+
+@pytest.mark.parametrize("draws", [None, RoutingDraws("uniform", 3, LAYERS, EXPERTS, TOP_K)])
+def test_pinned_rows_touch_the_same_few_experts(
+    checkpoints: Callable[[str], Checkpoint], draws: RoutingDraws | None
+) -> None:
+    """Whatever was captured before; afterwards rows go where they went."""
+    graphs = RecordedWork()
+    bench = build(checkpoints("qwen3_moe").folder, graphs=graphs, most_rows=64, draws=draws)
+    captured = graphs.captured
+    free = bench.run("layered:num_groups=2")
+    bench.executor.start_arm(None, pinned=True)
+    pinned = run_arm(
+        parse_schedule("layered:num_groups=2"),
+        REQUESTS,
+        bench.executor,
+        num_layers=LAYERS,
+        limits=TIGHT,
+    )
+    assert not any(step.execution.drawn.touched[..., TOP_K:].any() for step in pinned)
+    again = bench.run("layered:num_groups=2")
+    for one, other in zip(free, again, strict=True):
+        assert np.array_equal(one.execution.drawn.touched, other.execution.drawn.touched)
+    assert captured == graphs.captured

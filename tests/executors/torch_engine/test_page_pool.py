@@ -43,7 +43,7 @@ def test_no_two_tokens_ever_share_a_slot(moves: Moves) -> None:
             lengths[seat] = max(tokens, lengths[seat])
             found.reserve(np.array([seat]), lengths[[seat]])
     found.send_tables()
-    assert PAGES - sum(pages_for(int(one)) for one in lengths) == found.num_free
+    assert PAGES - sum(pages_for(int(one)) for one in lengths) == found._num_free
     slots = []
     for seat, length in enumerate(lengths.tolist()):
         mine = found.span(seat, 0, length)

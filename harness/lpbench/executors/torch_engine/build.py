@@ -23,6 +23,7 @@ from lpbench.executors.torch_engine.torch_layers import TorchLayers
 from lpbench.executors.torch_engine.weights import ModelWeights, dummy_weights
 from lpbench.plan.request import Request
 from lpbench.shape.model import ModelShape
+from lpbench.shape.precision import Precision
 from lpbench.workload.routing import RoutingDraws
 
 
@@ -30,7 +31,7 @@ def build_executor(
     shape: ModelShape,
     *,
     folder: Path | None,
-    dtype: str,
+    precision: Precision,
     device: torch.device,
     seed: int,
     requests: Sequence[Request],
@@ -38,6 +39,7 @@ def build_executor(
     draws: RoutingDraws | None,
     layers: str = "torch",
     limits: Limits | None = None,
+    captured: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> TorchExecutor:
     """Load or draw the weights and return the executor of a workload.
@@ -45,7 +47,7 @@ def build_executor(
     Args:
         shape: the model's geometry.
         folder: the checkpoint; None draws weights from the seed.
-        dtype: float32 or bfloat16.
+        precision: of the weights; what is packed needs Triton's kernels.
         device: where to compute.
         seed: of drawn weights.
         requests: the workload in lengths.
@@ -53,23 +55,24 @@ def build_executor(
         draws: the experts to route to; None for the router's choice.
         layers: whose kernels, as `choice.Kernels.layers` has them.
         limits: what bounds the passes; Triton's kernels take their memory by it.
+        captured: whether Triton's kernels are captured; no pass that is listened to replays them.
         progress: called with (tensors loaded, tensors in all).
 
     Raises:
         InputError: the checkpoint cannot be loaded.
         UnavailableError: Triton's kernels cannot run here.
-        RunError: the device's memory is not enough after all.
+        RunError: the device's memory is not enough after all, or the device failed.
     """
-    torch_dtype = DTYPES[dtype]
+    dtype, packed = DTYPES[precision.computed_in], precision.is_packed
     keep_freed_memory()
     compute_on(device)
-    kernels = pick_kernels(shape, device=device, dtype=torch_dtype, layers=layers)
+    kernels = pick_kernels(shape, device=device, dtype=dtype, layers=layers)
     try:
         if folder is None:
-            weights = dummy_weights(shape, dtype=torch_dtype, device=device, seed=seed)
+            weights = dummy_weights(shape, dtype=dtype, device=device, seed=seed, packed=packed)
         else:
             weights = load_weights(
-                folder, shape, dtype=torch_dtype, device=device, progress=progress
+                folder, shape, dtype=dtype, device=device, packed=packed, progress=progress
             )
         if kernels.layers != TRITON:
             return torch_executor(
@@ -84,13 +87,15 @@ def build_executor(
             shape,
             weights,
             kernels=kernels,
-            fused=TritonKernels(shape, dtype=torch_dtype),
-            graphs=CudaGraphs(device),
+            fused=TritonKernels(shape, dtype=dtype, mxfp4=packed),
+            graphs=CudaGraphs(device) if captured else None,
             requests=requests,
             ids=ids,
             draws=draws,
             limits=limits,
         )
+    except torch.AcceleratorError as error:
+        raise RunError(f"the device failed: {str(error).partition(chr(10))[0]}") from error
     except torch.OutOfMemoryError:
         raise RunError(
             f"the device ran out of memory while {shape.name!r} was loaded; does another process "

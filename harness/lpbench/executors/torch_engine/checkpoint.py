@@ -1,7 +1,7 @@
 """Hugging Face checkpoint folders, read tensor by tensor into the engine's layout.
 
-Owns: the names and layouts of checkpoint tensors, per family, and the decoding of mxfp4.
-Must not know: how weights are used.
+Owns: the names and layouts of checkpoint tensors, per family, and which of them are packed.
+Must not know: how weights are used, what the bits of a packed one mean.
 
 To read: the table first (`_LAYOUTS`), then `load_weights`. Names and dimensions of all tensors
 are checked against the table before any data is read.
@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
-from math import nan
 from pathlib import Path
 from typing import Protocol
 
@@ -20,10 +19,12 @@ from safetensors import SafetensorError, safe_open
 
 from lpbench.errors import InputError, MisfitError
 from lpbench.executors.torch_engine.computed import is_computed
+from lpbench.executors.torch_engine.kernels.mxfp4 import GROUP, Mxfp4, dequantize_mxfp4
 from lpbench.executors.torch_engine.weights import (
     EXPERT_MATRICES,
     LayerWeights,
     ModelWeights,
+    empty_layer,
     layer_dims,
     model_dims,
 )
@@ -33,11 +34,6 @@ _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _BYTES = frozenset({"U8"})
-
-_MXFP4_GROUP = 32
-"""Values that share a scale, two in a byte (OCP Microscaling Formats 1.0)."""
-_MXFP4_MAGNITUDES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-"""What the three low bits of an E2M1 value mean; the fourth is the sign."""
 
 
 # The table: which checkpoint tensors feed each field of LayerWeights.
@@ -181,13 +177,32 @@ def check_family(shape: ModelShape) -> None:
         raise MisfitError(msg)
 
 
-def check_checkpoint(folder: Path, shape: ModelShape) -> None:
+def check_packed(shape: ModelShape) -> None:
+    """Hold a model whose experts are to stay packed to a family that is released so.
+
+    Raises:
+        MisfitError: it is not, or the model's rows are no whole number of scales.
+    """
+    layouts = _LAYOUTS[shape.family].values()
+    if not any(source.packed for layout in layouts for source in layout["down"]):
+        raise MisfitError(
+            f"model {shape.name!r}: no {shape.family} model is released in mxfp4; "
+            "use --dtype bfloat16"
+        )
+    if shape.hidden_size % GROUP or shape.expert_size % GROUP:
+        raise MisfitError(
+            f"model {shape.name!r}: experts of {shape.hidden_size} x {shape.expert_size} cannot be "
+            f"in mxfp4, which takes multiples of {GROUP}; use --dtype bfloat16"
+        )
+
+
+def check_checkpoint(folder: Path, shape: ModelShape, *, packed: bool = False) -> None:
     """Hold a checkpoint to a model's shape by its headers alone; no tensor is read.
 
     Raises:
         InputError: as `load_weights`.
     """
-    _open_checkpoint(folder, shape)
+    _open_checkpoint(folder, shape, packed=packed)
 
 
 def load_weights(
@@ -196,6 +211,7 @@ def load_weights(
     *,
     dtype: torch.dtype,
     device: torch.device | str,
+    packed: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ModelWeights:
     """Read a checkpoint folder: `model.safetensors`, or shards and their index.
@@ -205,57 +221,42 @@ def load_weights(
         shape: the model that the folder's config.json describes.
         dtype: of the weights returned; the checkpoint's may be any floating type, or mxfp4.
         device: where they stand. One tensor at a time is in memory beside them.
+        packed: whether the experts' matrices stay in the checkpoint's mxfp4.
         progress: called after each tensor with the number read and their total; the two halves
             of a packed one count as one.
 
     Raises:
-        InputError: no checkpoint, a broken file, a quantisation other than GPT-OSS's mxfp4, or a
-            tensor that is missing, unknown, or of other dimensions or type than the shape's.
+        InputError: no checkpoint, a broken file, a quantisation other than GPT-OSS's mxfp4, a
+            tensor that is missing, unknown, or of other dimensions or type than the shape's, or
+            none that could stay packed.
     """
-    archive, plan = _open_checkpoint(folder, shape)
+    archive, plan = _open_checkpoint(folder, shape, packed=packed)
     outside, *layers = plan
     total = sum(len(parts) for parts in plan)
     numbers = count(1)
 
-    def build(parts: _Parts, dims: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
-        fields = {name: torch.empty(dims[name], dtype=dtype, device=device) for name in dims}
+    def fill(parts: _Parts, fields: Mapping[str, torch.Tensor | Mxfp4]) -> None:
         for part in parts:
             part.fill(fields[part.field], archive)
             if progress is not None:
                 progress(next(numbers), total)
-        return fields
 
-    top = build(outside, model_dims(shape))
+    def layer(parts: _Parts) -> LayerWeights:
+        made = empty_layer(shape, dtype=dtype, device=device, packed=packed)
+        fill(parts, {name: getattr(made, name) for name in layer_dims(shape)})
+        return made
+
+    top = {
+        name: torch.empty(dims, dtype=dtype, device=device)
+        for name, dims in model_dims(shape).items()
+    }
+    fill(outside, top)
     return ModelWeights(
         embed=top["embed"],
-        layers=tuple(LayerWeights(**build(parts, layer_dims(shape))) for parts in layers),
+        layers=tuple(map(layer, layers)),
         norm=top["norm"],
         head=top.get("head", top["embed"]),
     )
-
-
-def dequantize_mxfp4(blocks: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-    """Return the values of an mxfp4 tensor (OCP Microscaling Formats 1.0, MXFP4).
-
-    A byte holds two E2M1 values, the one in its low half first; 16 bytes share a scale s, which
-    multiplies them by 2^(s - 127), or makes them not-a-number where s is 255.
-
-    Args:
-        blocks: uint8 [.., groups, 16].
-        scales: uint8 [.., groups].
-
-    Returns:
-        float32 [.., 32 * groups]; all finite values are exact, in bfloat16 too.
-    """
-    device = blocks.device
-    value = torch.tensor(
-        [sign * magnitude for sign in (1.0, -1.0) for magnitude in _MXFP4_MAGNITUDES], device=device
-    )
-    pair = torch.stack((value.repeat(16), value.repeat_interleave(16)), dim=1)
-    power = torch.tensor([*(2.0**exponent for exponent in range(-127, 128)), nan], device=device)
-    values = pair.index_select(0, blocks.flatten().int()).view(*blocks.shape, 2)
-    values *= power[scales.int()][..., None, None]
-    return values.flatten(start_dim=-3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,14 +273,19 @@ class _Part:
         """Return name, dimensions and accepted types of what is stored; two tensors if packed."""
         if not self.source.packed:
             return {self.name: (self.dims, _FLOATS)}
-        groups = (*self.dims[:-1], self.dims[-1] // _MXFP4_GROUP)
+        groups = (*self.dims[:-1], self.dims[-1] // GROUP)
         return {
-            f"{self.name}_blocks": ((*groups, _MXFP4_GROUP // 2), _BYTES),
+            f"{self.name}_blocks": ((*groups, GROUP // 2), _BYTES),
             f"{self.name}_scales": (groups, _BYTES),
         }
 
-    def fill(self, field: torch.Tensor, archive: "_Archive") -> None:
+    def fill(self, field: torch.Tensor | Mxfp4, archive: "_Archive") -> None:
         """Copy the checkpoint's values into their part of `field`, converting their type."""
+        if isinstance(field, Mxfp4):
+            for half, name in zip((field.blocks, field.scales), self.tensors(), strict=True):
+                seen = self.source.seen(half[self.index])
+                seen.copy_(archive.read(name).view(seen.shape))
+            return
         rows = field.mT if self.field in EXPERT_MATRICES else field
         seen = self.source.seen(rows[self.index])
         stored = [archive.read(name).to(field.device) for name in self.tensors()]
@@ -354,11 +360,17 @@ class _File(Protocol):
     def get_tensor(self, name: str) -> torch.Tensor: ...
 
 
-def _open_checkpoint(folder: Path, shape: ModelShape) -> "tuple[_Archive, list[_Parts]]":
+def _open_checkpoint(
+    folder: Path, shape: ModelShape, *, packed: bool
+) -> "tuple[_Archive, list[_Parts]]":
     """Return a checkpoint's files and what each field is made of, all names and shapes checked."""
     _refuse_quantization(folder, shape)
     archive = _Archive(folder)
     plan = _plan(shape, archive)
+    if packed and not any(part.source.packed for part in chain.from_iterable(plan)):
+        raise InputError(
+            f"checkpoint {str(folder)!r}: its experts are not in mxfp4; use --dtype bfloat16"
+        )
     _check(archive, plan, optional=frozenset({_HEAD} if shape.tied_embeddings else ()))
     return archive, plan
 
@@ -449,10 +461,10 @@ def _check(archive: _Archive, plan: Iterable[_Parts], *, optional: frozenset[str
     expected: dict[str, tuple[tuple[int, ...], frozenset[str]]] = {}
     for part in chain.from_iterable(plan):
         expected |= part.tensors()
-        if part.source.packed and part.dims[-1] % _MXFP4_GROUP:
+        if part.source.packed and part.dims[-1] % GROUP:
             raise InputError(
                 f"{where}: tensor {part.name!r} is mxfp4, but config.json gives its rows "
-                f"{part.dims[-1]} values; accepted: multiples of {_MXFP4_GROUP}"
+                f"{part.dims[-1]} values; accepted: multiples of {GROUP}"
             )
     missing = [name for name in expected if name not in archive]
     if missing:

@@ -18,8 +18,8 @@ _FAST_GROUPED = (9, 10)
 
 TRITON = "triton"
 
-_LEAST_HEAD = 16
-"""Values that a tensor core multiplies along at once."""
+_HEADS = (16, 32, 64, 128)
+"""Values of a head: tensor cores take 16 at once; tiles of more than 128 fit no shared memory."""
 
 _ALIGNED = 8
 """bfloat16 values in the 16 bytes that this kernel asks the rows of its operands to start at."""
@@ -113,9 +113,9 @@ def _check_triton(shape: ModelShape, device: torch.device) -> None:
             f"--kernels triton needs compute capability {_written(_LEAST_CAPABILITY)} or more; "
             f"this device has {_written(found)}"
         )
-    if shape.head_dim & (shape.head_dim - 1) or shape.head_dim < _LEAST_HEAD:
+    if shape.head_dim not in _HEADS:
         raise UnavailableError(
-            f"--kernels triton needs heads of a power of two of values, {_LEAST_HEAD} at least; "
+            f"--kernels triton needs heads of {', '.join(map(str, _HEADS))} values; "
             f"model {shape.name!r} has {shape.head_dim}"
         )
 

@@ -98,6 +98,7 @@ class TorchExecutor:
                 due, logits = self._forward.run(plan, self._probe)
                 chosen = logits.argmax(-1)
                 self._timer.stop()
+                launched_ns = self.now_ns()
                 tokens, bits = to_host(chosen, self._layers.bits())
         except torch.OutOfMemoryError:
             raise RunError(
@@ -113,10 +114,12 @@ class TorchExecutor:
             for request, nth, row in zip(due, nths, logits, strict=True):
                 self._probe.sample(request, nth, row)
         self._sequences.feed(seats, tokens)
+        device_ns = self._timer.elapsed_ns()
         return Execution(
             tokens=dict(zip(due, tokens.tolist(), strict=True)),
             routed=self._layers.routed(bits),
-            device_ns=self._timer.elapsed_ns(),
+            device_ns=device_ns,
+            launched_ns=None if device_ns is None else launched_ns,
         )
 
     def release(self, request: int) -> None:

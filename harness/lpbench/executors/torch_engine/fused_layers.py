@@ -11,6 +11,7 @@ same function runs, on the same kernels.
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
+class _Decodes:
     """The decodes of a pass: the first rows of each of its segments."""
 
     seats: NDArray[np.int64]
@@ -119,28 +120,28 @@ class FusedLayers:
         self._inputs = torch.zeros(
             (2, max(map(size, self._rooms.every()))), dtype=torch.int32, device=self._device
         )
-        self._captured: dict[tuple[Span, Room, bool], Work] = {}
+        self._captured: dict[tuple[Span, Room], Work] = {}
+        self._captured_with: torch.Tensor | None = None
         self._has_sent_decodes = False
         self._range: Callable[[], AbstractContextManager[None]] = nullcontext
         self._prompts: tuple[int, ...] = ()
         self._witness: Witness | None = None
 
-    def prepare(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Capture every piece of the model for every room, so that no pass has to.
+    def prepare(self) -> None:
+        """Capture every piece of the model for every room, on rows of padding.
 
-        Args:
-            progress: called with (captured, all) after each.
+        The largest rooms first: what they allocate serves the smaller ones too.
         """
         if self._graphs is None:
             return
-        wanted = [
-            (piece, room) for room in self._rooms.every() for piece in all_pieces(self._num_layers)
-        ]
-        for at, (piece, room) in enumerate(wanted, 1):
+        for room in reversed(self._rooms.every()):
+            sent, hidden = self._sent(room), self._hidden[: room.rows]
             self._send(padding(room), room)
-            self._replay(piece, room)
-            if progress is not None:
-                progress(at, len(wanted))
+            for piece in all_pieces(self._num_layers):
+                self._captured[piece, room] = self._graphs.capture(
+                    partial(self._compute, piece, hidden, Batch.of(sent, room))
+                )
+        self._captured_with = self._drawn.table
 
     def start(self, plan: IterationPlan, witness: Witness | None) -> None:
         """Take pages for what the pass adds, and clear its bits."""
@@ -152,13 +153,14 @@ class FusedLayers:
         ends = sequences.offsets[prompts] + np.array([stop for _, stop in tiles], np.int64)
         self._pool.reserve(np.concatenate((seats, prompts)), np.concatenate((positions + 1, ends)))
         self._pool.send_tables()
-        self._decodes = _Rows(
+        self._decodes = _Decodes(
             seats=seats,
             positions=positions,
             slots=self._pool.slots(seats, positions),
             sources=self._drawn.sources(seats, positions),
         )
         self._prompts = tuple(part.request for part in plan.prefill)
+        assert len(self._prompts) < len(self._bits), "more prompts in a pass than in the run"
         self._owners = {request: 1 + at for at, request in enumerate(self._prompts)}
         self._bits[: 1 + len(self._prompts)].zero_()
         self._witness = witness
@@ -168,7 +170,7 @@ class FusedLayers:
         """Replay the pieces of a segment's layers, or launch their kernels."""
         counts = [len(rows.tokens) for rows in segment.prompts]
         room = self._rooms.shared(len(segment.decodes), counts)
-        if self._graphs is None or self._witness is not None or room is None:
+        if room is None or not self._can_replay:
             own = self._rooms.own(len(segment.decodes), counts)
             return self._launch(segment, own, hidden)
         rows = len(hidden)
@@ -177,7 +179,7 @@ class FusedLayers:
             self._has_sent_decodes |= not segment.prompts
         self._hidden[:rows].copy_(hidden)
         for piece in pieces_of(segment.layers.start, segment.layers.stop):
-            self._replay(piece, room)
+            self._captured[piece, room]()
         done = self._hidden[:rows]
         return done.clone() if segment.prompts else done
 
@@ -210,6 +212,15 @@ class FusedLayers:
             self._graphs, self._range = own, nullcontext
 
     @property
+    def _can_replay(self) -> bool:
+        """Whether a captured piece does what is asked for.
+
+        None tells a witness, nor sends pinned rows where the router was to choose.
+        """
+        is_as_captured = self._drawn.table is self._captured_with
+        return self._graphs is not None and self._witness is None and is_as_captured
+
+    @property
     def _num_layers(self) -> int:
         return self._shape.num_layers
 
@@ -220,25 +231,6 @@ class FusedLayers:
             self._witness.enter(segment, self._sequences.blocks(segment))
         self._compute(segment.layers, hidden, Batch.of(sent, room))
         return hidden
-
-    def _replay(self, piece: Span, room: Room) -> None:
-        """Run a captured piece on what lies in `_inputs` and `_hidden`; capture it before."""
-        key = (piece, room, self._drawn.table is None)
-        if key not in self._captured:
-            self._captured[key] = self._capture(piece, room)
-        self._captured[key]()
-
-    def _capture(self, piece: Span, room: Room) -> Work:
-        """Capture a piece, on rows of padding; the rows that are there stay."""
-        assert self._graphs is not None
-        hidden, sent = self._hidden[: room.rows], self._sent(room)
-        kept = hidden.clone(), sent.clone()
-        self._send(padding(room), room)
-        batch = Batch.of(sent, room)
-        work = self._graphs.capture(lambda: self._compute(piece, hidden, batch))
-        hidden.copy_(kept[0])
-        sent.copy_(kept[1])
-        return work
 
     def _sent(self, room: Room) -> torch.Tensor:
         """Return where the array of a batch in this room lies on the device."""

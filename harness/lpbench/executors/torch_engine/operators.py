@@ -143,14 +143,15 @@ class TorchOperators:
         (row, expert) pairs are sorted by expert, so that each touched expert's weights are read
         once.
         """
+        gate_up, down = weights.plain_experts
         count, top_k = ids.shape
         expert, order = ids.flatten().sort(stable=True)
         every = torch.arange(self._shape.num_experts, device=ids.device)
         ends = torch.searchsorted(expert, every, right=True, out_int32=True)
-        inner = self._grouped_mm(F.embedding(order // top_k, rows), weights.gate_up, ends)
+        inner = self._grouped_mm(F.embedding(order // top_k, rows), gate_up, ends)
         if weights.gate_up_bias is not None:
             inner += weights.gate_up_bias.index_select(0, expert)
-        results = self._grouped_mm(self._activate(inner), weights.down, ends)
+        results = self._grouped_mm(self._activate(inner), down, ends)
         if weights.down_bias is not None:
             results += weights.down_bias.index_select(0, expert)
         back = torch.empty_like(order)

@@ -55,11 +55,6 @@ class PagePool:
         self._num_free = num_pages
         self._changed: list[NDArray[np.int64]] = []
 
-    @property
-    def num_free(self) -> int:
-        """Pages that nobody holds."""
-        return self._num_free
-
     def layer(self, layer: int) -> Pages:
         """Return one layer's keys and values."""
         return self._layers[layer]

@@ -11,6 +11,7 @@ matmuls. Above `MOST_ROWS` kernels take longer than their launches, and nothing 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 MOST_ROWS = 1024
 """Rows of the largest room."""
@@ -18,7 +19,7 @@ MOST_ROWS = 1024
 MIXED_STEP = 64
 """Rooms for prompt rows are so many rows apart."""
 
-MOST_PROMPTS = 8
+MOST_PROMPTS = 32
 """Prompts that share a room."""
 
 _SMALL = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -39,6 +40,7 @@ class Room:
     blocks: int
 
 
+@cache
 def decode_rooms(most: int) -> tuple[int, ...]:
     """Return the rows of the rooms for up to so many decodes, ascending; the last one holds all."""
     sizes = [size for size in _SMALL if size < most]
@@ -53,7 +55,7 @@ class Rooms:
 
     Attributes:
         most_decodes: decodes that a segment may have.
-        most_rows: rows that one may have.
+        most_rows: rows that one has as a rule; a prompt that was preempted may bring more.
         query_rows: prompt rows of a block at most.
     """
 
@@ -77,13 +79,18 @@ class Rooms:
             rows = next(size for size in decode_rooms(self.most_decodes) if size >= decodes)
             return Room(rows, rows, 0)
         rows = -(-(decodes + sum(prompts)) // MIXED_STEP) * MIXED_STEP
-        return None if rows > MOST_ROWS or len(prompts) > MOST_PROMPTS else self._mixed(rows)
+        is_large = rows > self._largest or len(prompts) > MOST_PROMPTS
+        return None if is_large else self._mixed(rows)
 
     def every(self) -> tuple[Room, ...]:
-        """Return every shared room that the run can meet."""
+        """Return every shared room there is, the largest with prompts last."""
         alone = (Room(rows, rows, 0) for rows in decode_rooms(self.most_decodes))
-        largest = min(-(-self.most_rows // MIXED_STEP) * MIXED_STEP, MOST_ROWS)
-        return (*alone, *map(self._mixed, range(MIXED_STEP, largest + MIXED_STEP, MIXED_STEP)))
+        return (*alone, *map(self._mixed, range(MIXED_STEP, self._largest + 1, MIXED_STEP)))
+
+    @property
+    def _largest(self) -> int:
+        """Rows of the largest room with prompts."""
+        return min(-(-self.most_rows // MIXED_STEP) * MIXED_STEP, MOST_ROWS)
 
     def _mixed(self, rows: int) -> Room:
         """Return the room of so many rows with prompts among them, and any number of decodes."""

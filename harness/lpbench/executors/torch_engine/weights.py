@@ -4,15 +4,18 @@ Owns: the layout of every tensor, shared by both families, and dummy weights.
 Must not know: checkpoint files and their names.
 
 Matrices are stored [out, in], those of the experts [E, in, out]: a CPU's matmul reads weights
-that are not in its cache up to three times faster that way round when an expert has few rows. A
-tensor that a model does not have is None.
+that are not in its cache up to three times faster that way round when an expert has few rows. The
+fused kernels take them packed too. A tensor that a model does not have is None.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
+from lpbench.executors.torch_engine.kernels.mxfp4 import BIAS, MAGNITUDES, Mxfp4
 from lpbench.shape.model import ModelShape
 
 EXPERT_MATRICES = frozenset({"gate_up", "down"})
@@ -22,13 +25,16 @@ DRAW_VALUES = 1 << 25
 """Values drawn at a time, 128 MiB of float32. A multiple of 16, so that the CPU's generator, which
 fills 16 at a time, gives the same values as in one draw."""
 
+_MEAN_SQUARE = sum(magnitude**2 for magnitude in MAGNITUDES) / len(MAGNITUDES)
+"""Of an E2M1 value whose bits are random."""
+
 _SMALL = 0.1
 """Standard deviation of dummy biases, sinks and of norms around 1: seen, but never dominant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerWeights:
-    """One decoder layer, all tensors in the run's dtype.
+    """One decoder layer, all tensors in the run's dtype but experts' matrices that are packed.
 
     H hidden size, Q query heads x head_dim, K key-value heads x head_dim, D head_dim, E experts,
     I expert size.
@@ -39,8 +45,8 @@ class LayerWeights:
         qkv: [Q + 2K, H], query rows, then key rows, then value rows.
         out: [H, Q].
         router: [E, H].
-        gate_up: [E, H, 2I], gate columns, then up columns.
-        down: [E, I, H].
+        gate_up: [E, H, 2I], gate columns, then up columns, or these packed.
+        down: [E, I, H], or these packed.
         qkv_bias: [Q + 2K].
         out_bias: [H].
         q_norm: [D], per query head, before the rotation.
@@ -56,8 +62,8 @@ class LayerWeights:
     qkv: torch.Tensor
     out: torch.Tensor
     router: torch.Tensor
-    gate_up: torch.Tensor
-    down: torch.Tensor
+    gate_up: torch.Tensor | Mxfp4
+    down: torch.Tensor | Mxfp4
     qkv_bias: torch.Tensor | None = None
     out_bias: torch.Tensor | None = None
     q_norm: torch.Tensor | None = None
@@ -73,6 +79,13 @@ class LayerWeights:
         if self.q_norm is None or self.k_norm is None:
             return None
         return self.q_norm, self.k_norm
+
+    @property
+    def plain_experts(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """`gate_up` and `down`, for those who cannot take them packed."""
+        assert not isinstance(self.gate_up, Mxfp4), "packed"
+        assert not isinstance(self.down, Mxfp4), "packed"
+        return self.gate_up, self.down
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,28 +145,57 @@ def model_dims(shape: ModelShape) -> Mapping[str, tuple[int, ...]]:
     return dims
 
 
-def dummy_weights(
-    shape: ModelShape, *, dtype: torch.dtype, device: torch.device | str, seed: int
-) -> ModelWeights:
-    """Return random weights under which activations neither vanish nor explode.
-
-    Every matrix is normal with deviation 1/sqrt(inputs), norms lie around 1, biases and sinks
-    around 0; an untied embedding has deviation 1. Drawn in float32 and then rounded, `DRAW_VALUES`
-    at a time, so that all dtypes agree up to rounding and little more than the model ever stands in
-    memory.
+def empty_layer(
+    shape: ModelShape, *, dtype: torch.dtype, device: torch.device | str, packed: bool
+) -> LayerWeights:
+    """Return room for a layer; what it holds is undefined.
 
     Args:
         shape: the model.
-        dtype: of all tensors.
+        dtype: of all tensors that are not packed.
+        device: where they stand.
+        packed: whether the experts' matrices are in mxfp4.
+    """
+    plain = partial(torch.empty, dtype=dtype, device=device)
+    matrices: Callable[[tuple[int, ...]], torch.Tensor | Mxfp4] = (
+        partial(Mxfp4.empty, device=device) if packed else plain
+    )
+    dims = dict(layer_dims(shape))
+    return LayerWeights(
+        gate_up=matrices(dims.pop("gate_up")),
+        down=matrices(dims.pop("down")),
+        **{name: plain(size) for name, size in dims.items()},
+    )
+
+
+def dummy_weights(
+    shape: ModelShape,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    seed: int,
+    packed: bool = False,
+) -> ModelWeights:
+    """Return random weights under which activations neither vanish nor explode.
+
+    Every matrix has mean 0 and deviation 1/sqrt(inputs), norms lie around 1, biases and sinks
+    around 0; an untied embedding has deviation 1. They are normal, drawn in float32 and then
+    rounded, `DRAW_VALUES` at a time, so that all dtypes agree up to rounding and little more than
+    the model ever stands in memory. Packed matrices are drawn as such: they are the same values in
+    every dtype, and others than those that are not packed.
+
+    Args:
+        shape: the model.
+        dtype: of all tensors that are not packed.
         device: where they are drawn and stay; CPU and CUDA draw different values, and so do GPUs
             of different models.
         seed: same seed, shape and model of device: same values.
+        packed: whether the experts' matrices are in mxfp4.
     """
     generator = torch.Generator(device=device).manual_seed(seed)
 
-    def draw(name: str, dims: tuple[int, ...]) -> torch.Tensor:
-        mean, deviation = _distribution(name, dims, tied=shape.tied_embeddings)
-        values = torch.empty(dims, dtype=dtype, device=device)
+    def draw(name: str, values: torch.Tensor) -> None:
+        mean, deviation = _distribution(name, values.shape, tied=shape.tied_embeddings)
         for part in values.view(-1).split(DRAW_VALUES):
             # Without a name: one that lives on would stand beside the next one.
             part.copy_(
@@ -161,19 +203,42 @@ def dummy_weights(
                     mean, deviation, generator=generator
                 )
             )
-        return values
 
-    outside = {name: draw(name, dims) for name, dims in model_dims(shape).items()}
-    layers = tuple(
-        LayerWeights(**{name: draw(name, dims) for name, dims in layer_dims(shape).items()})
-        for _ in range(shape.num_layers)
-    )
+    def layer() -> LayerWeights:
+        made = empty_layer(shape, dtype=dtype, device=device, packed=packed)
+        for name in layer_dims(shape):
+            values = getattr(made, name)
+            if isinstance(values, Mxfp4):
+                _draw_packed(values, generator)
+            else:
+                draw(name, values)
+        return made
+
+    outside = {
+        name: torch.empty(dims, dtype=dtype, device=device)
+        for name, dims in model_dims(shape).items()
+    }
+    for name, values in outside.items():
+        draw(name, values)
     return ModelWeights(
         embed=outside["embed"],
-        layers=layers,
+        layers=tuple(layer() for _ in range(shape.num_layers)),
         norm=outside["norm"],
         head=outside.get("head", outside["embed"]),
     )
+
+
+def _draw_packed(matrices: Mxfp4, generator: torch.Generator) -> None:
+    """Fill with random bits, and with scales that give the values deviation 1/sqrt(inputs).
+
+    That is no power of two: of the two around it the larger is taken so often that the mean square
+    is right.
+    """
+    square = 1 / (matrices.inputs * _MEAN_SQUARE)
+    lower = math.floor(math.log2(square) / 2)
+    share = (square / 4**lower - 1) / 3
+    matrices.blocks.random_(generator=generator)
+    matrices.scales.bernoulli_(share, generator=generator).add_(BIAS + lower)
 
 
 def _distribution(name: str, dims: tuple[int, ...], *, tied: bool) -> tuple[float, float]:

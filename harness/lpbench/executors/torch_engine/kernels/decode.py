@@ -33,6 +33,12 @@ PROGRAMS = 2 * 3 * 132
 the device, so that every machine rounds alike."""
 
 
+LEAST_SPLITS = 4
+"""Splits of a long sequence at least: `decodes` are those that there is room for, and a room with
+prompts may hold far fewer. Its programs must still keep a chip busy: else the schedule whose
+prompts are in most layers would pay for the room."""
+
+
 def num_splits(*, decodes: int, kv_heads: int, keys: int) -> int:
     """Return among how many programs the keys of a decode's head are split, `keys` at most.
 
@@ -40,7 +46,7 @@ def num_splits(*, decodes: int, kv_heads: int, keys: int) -> int:
     others, are small beside the whole. It follows from shapes, so that the launches of a graph
     stay right whatever the lengths come to be.
     """
-    enough = -(-PROGRAMS // (decodes * kv_heads))
+    enough = max(LEAST_SPLITS, -(-PROGRAMS // (decodes * kv_heads)))
     return max(1, min(enough, keys // FEWEST_KEYS, MOST_SPLITS))
 
 
@@ -184,7 +190,7 @@ def attend_decode_kernel(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["splits"])
 def join_splits_kernel(
     parts,
     logs,
