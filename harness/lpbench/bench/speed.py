@@ -3,13 +3,14 @@
 Owns: the passes of `lpbench bench-engine` and the record they leave, failed runs included.
 Must not know: how a run is shown, how a kernel is profiled.
 
-    sizes -> resolve -> memory -> measure the device -> load -> size by size: warm up, time,
-    profile -> record
+    sizes -> resolve -> memory -> measure the device -> load -> size by size: warm up, time ->
+    size by size: profile -> record
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import Literal
 
@@ -22,7 +23,7 @@ from lpbench.bench.experiment import Experiment, resolve
 from lpbench.bench.listener import Listener
 from lpbench.bench.loop import Limits, Step, run_arm
 from lpbench.bench.peaks import measure_device
-from lpbench.bench.sizes import PROFILED, WARM_UPS, all_pages, sized_spec, sizes_workload
+from lpbench.bench.sizes import WARM_UPS, all_pages, sized_spec, sizes_workload
 from lpbench.bench.spec import RunSpec, Sizes
 from lpbench.bench.timed import SizeLog
 from lpbench.executors.roofline.coefficients import IDEAL
@@ -107,7 +108,7 @@ class _Run:
             num_kv_pages=all_pages(self._requests), max_num_seqs=experiment.max_num_seqs
         )
         self._started_at = datetime.now(UTC)
-        self._arms: list[Arm] = []
+        self._logs: list[SizeLog] = []
         self._windows: tuple[Window, ...] = ()
         self._under_way: SizeLog | None = None
         self._begun = False
@@ -126,11 +127,11 @@ class _Run:
         self._begun = True
         precision = PRECISIONS[self._engine.dtype]
         roofline = Roofline(self._experiment.shape, precision, device, IDEAL)
-        for batch in self._sizes.batches:
-            self._time(f"decode:{batch}", roofline, self._decodes(batch))
-        first = max(self._sizes.batches)
-        for prompt, request in zip(self._sizes.prompts, self._requests[first:], strict=True):
-            self._time(f"prefill:{prompt}", roofline, self._prefills(request))
+        for label, steps in self._passes():
+            self._time(label, roofline, steps())
+        self._listener.stage("profile", len(self._logs))
+        for log, (_, steps) in zip(self._logs, self._passes(), strict=True):
+            self._profile(log, steps())
         record = self._record(status="complete")
         self._store.write(record)
         return record
@@ -139,35 +140,52 @@ class _Run:
         """Leave a record that says the run failed, with what was done, once it has begun."""
         if not self._begun:
             return
-        if self._under_way is not None:
-            self._arms.append(
-                self._under_way.to_record(self._schedule, unfinished="arm_unfinished")
-            )
         # The class alone: a message may name a path of this machine, which no record does.
         interrupted = isinstance(error, KeyboardInterrupt)
         failure = "interrupted" if interrupted else type(error).__name__
         self._store.write(self._record(status="failed", failure=failure))
 
-    def _time(self, label: str, roofline: Roofline, steps: Iterator[Step]) -> None:
-        """Run the passes of one size: some to warm up, those that are timed, one profiled."""
-        from lpbench.executors.torch_engine.kernel_times import kernel_times
+    def _passes(self) -> Iterator[tuple[str, Callable[[], Iterator[Step]]]]:
+        """Yield every size by its label, with what begins its passes."""
+        for batch in self._sizes.batches:
+            yield f"decode:{batch}", partial(self._decodes, batch)
+        first = max(self._sizes.batches)
+        for prompt, request in zip(self._sizes.prompts, self._requests[first:], strict=True):
+            yield f"prefill:{prompt}", partial(self._prefills, request)
 
+    def _time(self, label: str, roofline: Roofline, steps: Iterator[Step]) -> None:
+        """Run the passes of one size: some to warm up, then those that are timed."""
         repeats = self._sizes.repeats
         log = self._under_way = SizeLog(label, roofline)
-        self._listener.stage(label, WARM_UPS + repeats + PROFILED)
+        self._logs.append(log)
+        self._listener.stage(label, WARM_UPS + repeats)
         for _ in islice(steps, WARM_UPS):
             self._listener.advance(1)
         for step in islice(steps, repeats):
             line = log.observe(step, starts=self._starts(step))
             self._store.lines("passes.jsonl").append([line])
             self._listener.advance(1)
+        self._under_way = None
+
+    def _profile(self, log: SizeLog, steps: Iterator[Step]) -> None:
+        """Run one pass of a size under the profiler, once all are timed: it slows what follows."""
+        from lpbench.executors.torch_engine.kernel_times import kernel_times
+
+        for _ in islice(steps, WARM_UPS):
+            pass
         seen: list[Step] = []
         kernels = kernel_times(lambda: seen.append(next(steps)), self._engine.device)
         log.profiled(seen[0], kernels)
-        self._listener.advance(PROFILED)
-        cautions = run_cautions(self._experiment, self._engine)
-        self._arms.append(log.to_record(self._schedule, cautions=cautions))
-        self._under_way = None
+        self._listener.advance(1)
+
+    def _arms(self) -> Iterator[Arm]:
+        """Yield every size's part of the record."""
+        for log in self._logs:
+            if log is self._under_way:
+                yield log.to_record(self._schedule, unfinished="arm_unfinished")
+            else:
+                cautions = run_cautions(self._experiment, self._engine)
+                yield log.to_record(self._schedule, cautions=cautions)
 
     def _decodes(self, batch: int) -> Iterator[Step]:
         """Yield passes of so many decodes, the contexts a token longer in each."""
@@ -231,7 +249,7 @@ class _Run:
                 "stated_peaks": stated,
             },
             windows=self._windows,
-            arms=tuple(self._arms),
+            arms=tuple(self._arms()),
         )
 
 
