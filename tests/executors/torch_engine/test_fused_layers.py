@@ -124,7 +124,15 @@ def test_logits_equal_transformers_under_preemption(
     assert max(worst_differences(expected, served.witnessed.evidence.logits)) <= BOUND
 
 
-@pytest.mark.parametrize(("family", "schedule"), [*product(FAMILIES, SCHEDULES)])
+@pytest.mark.parametrize(
+    ("family", "schedule"),
+    [
+        ("qwen3_moe", SCHEDULES[1]),
+        ("qwen3_moe", SCHEDULES[2]),
+        ("gpt_oss", SCHEDULES[0]),
+        ("gpt_oss", SCHEDULES[3]),
+    ],
+)
 def test_replayed_pieces_generate_the_same_tokens_and_count_the_same_experts(
     checkpoints: Callable[[str], Checkpoint], family: str, schedule: str
 ) -> None:
