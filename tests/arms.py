@@ -16,7 +16,7 @@ from lpbench.executors.torch_engine.build import build_executor, fused_executor
 from lpbench.executors.torch_engine.checkpoint import load_weights
 from lpbench.executors.torch_engine.choice import pick_kernels
 from lpbench.executors.torch_engine.executor import TorchExecutor
-from lpbench.executors.torch_engine.fused_layers import Limits as FusedLimits
+from lpbench.executors.torch_engine.fused_layers import Capacity
 from lpbench.executors.torch_engine.graphs import Graphs
 from lpbench.executors.torch_engine.kernels.fused import FusedKernels
 from lpbench.executors.torch_engine.probe import Probe
@@ -30,7 +30,7 @@ from lpbench.workload.tokens import draw_ids
 MANY_PAGES = 10_000
 MANY_ROWS = 256
 GPU_ROWS = 1024
-AMPLE_ROWS = FusedLimits(num_kv_pages=MANY_PAGES, max_num_seqs=256, most_rows=GPU_ROWS)
+AMPLE_ROWS = Capacity(num_kv_pages=MANY_PAGES, max_num_seqs=256, most_rows=GPU_ROWS)
 AMPLE = Limits(num_kv_pages=MANY_PAGES, max_num_seqs=256)
 
 
@@ -149,7 +149,7 @@ def build_bench(
         ids=ids,
         draws=draws,
         layers=layers,
-        limits=AMPLE_ROWS,
+        capacity=AMPLE_ROWS,
     )
     return Bench(shape=shape, requests=tuple(requests), ids=ids, executor=executor)
 
@@ -183,7 +183,7 @@ def build_fused_bench(
         requests=requests,
         ids=ids,
         draws=draws,
-        limits=FusedLimits(num_kv_pages=num_kv_pages, max_num_seqs=256, most_rows=most_rows),
+        capacity=Capacity(num_kv_pages=num_kv_pages, max_num_seqs=256, most_rows=most_rows),
     )
     return Bench(shape=shape, requests=tuple(requests), ids=ids, executor=executor)
 

@@ -22,7 +22,7 @@ from lpbench.bench.loop import Limits, run_arm
 from lpbench.executors.torch_engine.build import fused_executor
 from lpbench.executors.torch_engine.choice import Kernels
 from lpbench.executors.torch_engine.executor import TorchExecutor
-from lpbench.executors.torch_engine.fused_layers import Limits as FusedLimits
+from lpbench.executors.torch_engine.fused_layers import Capacity
 from lpbench.executors.torch_engine.graphs import Work
 from lpbench.executors.torch_engine.weights import (
     LayerWeights,
@@ -84,7 +84,7 @@ def build(
         graphs=graphs,
         requests=requests,
         ids={one.index: [1] * (one.context_tokens + one.prompt_tokens) for one in requests},
-        limits=FusedLimits(num_kv_pages=200_000, max_num_seqs=512, most_rows=most_rows),
+        capacity=Capacity(num_kv_pages=200_000, max_num_seqs=512, most_rows=most_rows),
     )
 
 

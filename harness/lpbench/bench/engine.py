@@ -41,11 +41,6 @@ class Engine:
                 there is, or a checkpoint that is not the model's.
             UnavailableError: the device is not there.
         """
-        from lpbench.executors.torch_engine.checkpoint import (
-            check_checkpoint,
-            check_family,
-            check_packed,
-        )
         from lpbench.executors.torch_engine.choice import pick_kernels
         from lpbench.executors.torch_engine.device import (
             DTYPES,
@@ -54,12 +49,7 @@ class Engine:
             pick_device,
         )
 
-        check_family(experiment.shape)
-        is_packed = spec.dtype is not None and PRECISIONS[spec.dtype].is_packed
-        if is_packed:
-            check_packed(experiment.shape)
-        if experiment.folder is not None:
-            check_checkpoint(experiment.folder, experiment.shape, packed=is_packed)
+        _check_model(spec, experiment)
         self._experiment = experiment
         self._device = pick_device(spec.device)
         self.device = str(self._device)
@@ -190,7 +180,7 @@ class Engine:
 
     def _build(self, precision: Precision, *, captured: bool) -> "TorchExecutor":
         from lpbench.executors.torch_engine.build import build_executor
-        from lpbench.executors.torch_engine.fused_layers import Limits
+        from lpbench.executors.torch_engine.fused_layers import Capacity
 
         experiment, shape = self._experiment, self._experiment.shape
         needs = self._needs(self.num_kv_pages)
@@ -213,7 +203,7 @@ class Engine:
             ids=experiment.prompts.ids,
             draws=draws,
             layers=self._kernels.layers,
-            limits=Limits(
+            capacity=Capacity(
                 num_kv_pages=min(self.num_kv_pages, needs.all_pages),
                 max_num_seqs=experiment.max_num_seqs,
                 most_rows=needs.most_rows,
@@ -228,3 +218,23 @@ class Engine:
         tile = Tile(tokens, Span(0, self._experiment.shape.num_layers))
         self.executor.start_arm(None)
         self.executor.execute(IterationPlan(decodes=(), prefill=(PromptTile(request.index, tile),)))
+
+
+def _check_model(spec: RunSpec, experiment: Experiment) -> None:
+    """Hold a model, and its checkpoint where it has one, to what the engine computes.
+
+    Raises:
+        InputError: naming what it does not.
+    """
+    from lpbench.executors.torch_engine.checkpoint import (
+        check_checkpoint,
+        check_family,
+        check_packed,
+    )
+
+    check_family(experiment.shape)
+    is_packed = spec.dtype is not None and PRECISIONS[spec.dtype].is_packed
+    if is_packed:
+        check_packed(experiment.shape)
+    if experiment.folder is not None:
+        check_checkpoint(experiment.folder, experiment.shape, packed=is_packed)

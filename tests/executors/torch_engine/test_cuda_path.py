@@ -22,7 +22,7 @@ from lpbench.executors.torch_engine import executor as executor_module
 from lpbench.executors.torch_engine.build import fused_executor, torch_executor
 from lpbench.executors.torch_engine.choice import pick_kernels
 from lpbench.executors.torch_engine.executor import TorchExecutor
-from lpbench.executors.torch_engine.fused_layers import Limits as FusedLimits
+from lpbench.executors.torch_engine.fused_layers import Capacity
 from lpbench.executors.torch_engine.graphs import Graphs
 from lpbench.executors.torch_engine.grouped import BLOCKS, TORCH
 from lpbench.executors.torch_engine.timer import PassTimer
@@ -177,7 +177,7 @@ def build_fused(
         requests=REQUESTS,
         ids=IDS,
         draws=draws,
-        limits=FusedLimits(num_kv_pages=100, max_num_seqs=8, most_rows=200),
+        capacity=Capacity(num_kv_pages=100, max_num_seqs=8, most_rows=200),
     )
 
 

@@ -15,7 +15,7 @@ from lpbench.executors.torch_engine.choice import TRITON, Kernels, pick_kernels
 from lpbench.executors.torch_engine.device import DTYPES, compute_on, keep_freed_memory
 from lpbench.executors.torch_engine.drawn import DrawnExperts
 from lpbench.executors.torch_engine.executor import TorchExecutor
-from lpbench.executors.torch_engine.fused_layers import FusedLayers, Limits
+from lpbench.executors.torch_engine.fused_layers import Capacity, FusedLayers
 from lpbench.executors.torch_engine.graphs import CudaGraphs, Graphs
 from lpbench.executors.torch_engine.kernels.fused import FusedKernels
 from lpbench.executors.torch_engine.sequences import Sequences
@@ -38,7 +38,7 @@ def build_executor(
     ids: Mapping[int, Sequence[int]],
     draws: RoutingDraws | None,
     layers: str = "torch",
-    limits: Limits | None = None,
+    capacity: Capacity | None = None,
     captured: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> TorchExecutor:
@@ -54,7 +54,7 @@ def build_executor(
         ids: token ids of each request: context, then prompt.
         draws: the experts to route to; None for the router's choice.
         layers: whose kernels, as `choice.Kernels.layers` has them.
-        limits: what bounds the passes; Triton's kernels take their memory by it.
+        capacity: what to give passes room for; Triton's kernels take their memory by it.
         captured: whether Triton's kernels are captured; no pass that is listened to replays them.
         progress: called with (tensors loaded, tensors in all).
 
@@ -82,7 +82,7 @@ def build_executor(
             TritonKernels,
         )
 
-        assert limits is not None, "Triton's kernels need their limits"
+        assert capacity is not None, "Triton's kernels take their memory ahead"
         return fused_executor(
             shape,
             weights,
@@ -92,7 +92,7 @@ def build_executor(
             requests=requests,
             ids=ids,
             draws=draws,
-            limits=limits,
+            capacity=capacity,
         )
     except torch.AcceleratorError as error:
         raise RunError(f"the device failed: {str(error).partition(chr(10))[0]}") from error
@@ -129,7 +129,7 @@ def fused_executor(
     requests: Sequence[Request],
     ids: Mapping[int, Sequence[int]],
     draws: RoutingDraws | None = None,
-    limits: Limits,
+    capacity: Capacity,
 ) -> TorchExecutor:
     """Return the executor of fused kernels, every piece of the model captured.
 
@@ -142,7 +142,7 @@ def fused_executor(
         requests: the workload in lengths.
         ids: token ids of each request: context, then prompt.
         draws: the experts to route to; None for the router's choice.
-        limits: what bounds the passes.
+        capacity: what to give passes room for.
     """
     sequences = Sequences(requests, ids)
     drawn = DrawnExperts(shape, sequences, draws, device=weights.embed.device)
@@ -153,7 +153,7 @@ def fused_executor(
         graphs=graphs,
         sequences=sequences,
         drawn=drawn,
-        limits=limits,
+        capacity=capacity,
     )
     with torch.inference_mode():
         layers.prepare()

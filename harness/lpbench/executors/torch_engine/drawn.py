@@ -15,7 +15,11 @@ from lpbench.workload.routing import RoutingDraws
 
 
 class DrawnExperts:
-    """A row for every position of every request, and one that sends to experts 0 to top_k."""
+    """A row for every position of every request, and one that sends to experts 0 to top_k.
+
+    Attributes:
+        is_pinned: whether every row goes to experts 0 to top_k: the control of the counter pass.
+    """
 
     def __init__(
         self,
@@ -38,7 +42,6 @@ class DrawnExperts:
                 table[start + one.kv_tokens] = 0  # that of a token which is never fed
         self._table = to_device(table, device)
         self.is_pinned = False
-        """Whether every row goes to experts 0 to top_k: the control of the counter pass."""
 
     @property
     def table(self) -> torch.Tensor | None:

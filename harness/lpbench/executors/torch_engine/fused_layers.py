@@ -39,8 +39,8 @@ DeviceBatch = Batch[torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What bounds the passes of a run.
+class Capacity:
+    """What the passes of a run are given room for.
 
     Attributes:
         num_kv_pages: pages of the queues; those of contexts come on top.
@@ -75,7 +75,7 @@ class FusedLayers:
         graphs: Graphs | None,
         sequences: Sequences,
         drawn: DrawnExperts,
-        limits: Limits,
+        capacity: Capacity,
     ) -> None:
         """Put the layers together for the requests in `sequences`, and take the memory they need.
 
@@ -86,17 +86,18 @@ class FusedLayers:
             graphs: what captures; None to launch kernel by kernel.
             sequences: the requests.
             drawn: the experts to take instead of the router's choice.
-            limits: what bounds the passes.
+            capacity: what to give room for.
         """
         self._shape, self._weights = shape, weights
         self._kernels, self._graphs = kernels, graphs
-        self._sequences, self._drawn, self._limits = sequences, drawn, limits
+        self._sequences, self._drawn = sequences, drawn
         self._device, dtype = weights.embed.device, weights.embed.dtype
         requests = sequences.requests
         most_tokens = max(one.kv_tokens for one in requests)
+        contexts = sum(pages_for(one.context_tokens) for one in requests)
         self._pool = PagePool(
             shape,
-            num_pages=limits.num_kv_pages + sum(pages_for(one.context_tokens) for one in requests),
+            num_pages=capacity.num_kv_pages + contexts,
             num_seats=len(requests),
             most_tokens=most_tokens,
             dtype=dtype,
@@ -104,7 +105,7 @@ class FusedLayers:
         )
         rotary = rotary_table(shape, most_tokens, dtype=dtype, device=self._device)
         self._cos, self._sin = (table[:, 0] for table in (rotary.cos, rotary.sin))
-        most_decodes = min(limits.max_num_seqs, len(requests))
+        most_decodes = min(capacity.max_num_seqs, len(requests))
         self._bits = torch.zeros(
             (1 + most_decodes, shape.num_layers, shape.num_experts),
             dtype=torch.bool,
@@ -112,7 +113,7 @@ class FusedLayers:
         )
         self._query_rows = query_rows(shape.num_heads // shape.num_kv_heads)
         self._rooms = Rooms(
-            most_decodes=most_decodes, most_rows=limits.most_rows, query_rows=self._query_rows
+            most_decodes=most_decodes, most_rows=capacity.most_rows, query_rows=self._query_rows
         )
         most_rows = max(room.rows for room in self._rooms.every())
         self._hidden = torch.zeros((most_rows, shape.hidden_size), dtype=dtype, device=self._device)
@@ -259,11 +260,10 @@ class FusedLayers:
             batch.owners[its] = self._owners[rows.request]
             firsts = np.arange(0, place.count, self._query_rows)
             table = batch.blocks[block : block + len(firsts)]
-            table[:, 0], table[:, 1] = (
-                at + firsts,
-                np.minimum(self._query_rows, place.count - firsts),
-            )
-            table[:, 2], table[:, 3] = place.start + firsts, seat
+            table[:, 0] = at + firsts
+            table[:, 1] = np.minimum(self._query_rows, place.count - firsts)
+            table[:, 2] = place.start + firsts
+            table[:, 3] = seat
             at, block = at + place.count, block + len(firsts)
         return array
 

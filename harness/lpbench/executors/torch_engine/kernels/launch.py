@@ -4,8 +4,6 @@ Owns: which of a model's numbers each kernel is launched with.
 Must not know: how a kernel computes, requests, graphs.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 
@@ -33,7 +31,6 @@ class TritonKernels:
         self._shape = shape
         self._dtype, self._mxfp4 = dtype, mxfp4
         self._is_gpt_oss = shape.family == "gpt_oss"
-        self._limit = shape.swiglu_limit if math.isfinite(shape.swiglu_limit) else None
 
     def add_norm(
         self, hidden: torch.Tensor, parts: torch.Tensor | None, weight: torch.Tensor
@@ -145,7 +142,7 @@ class TritonKernels:
             bias=bias,
             blocks=blocks,
             top_k=self._shape.top_k,
-            limit=self._limit if self._is_gpt_oss else None,
+            limit=self._shape.swiglu_limit if self._is_gpt_oss else None,
             tile=self._tiles(blocks.total).gate_up,
         )
 

@@ -1,0 +1,29 @@
+"""Which of a model's numbers the kernels are launched with."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lpbench.executors.torch_engine.kernels.launch import TritonKernels
+from lpbench.executors.torch_engine.kernels.reference import ReferenceKernels
+from lpbench.shape.model import ModelShape
+from tests.kernels.tiny import GPT_OSS, QWEN
+
+
+@pytest.mark.parametrize(
+    "shape", [QWEN, GPT_OSS, replace(GPT_OSS, swiglu_limit=math.inf)], ids=["qwen", "oss", "open"]
+)
+def test_the_activation_is_the_familys(shape: ModelShape) -> None:
+    """GPT-OSS's stays its own where the model states no clamp."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(5, shape.hidden_size, generator=generator) * 4
+    dims = (shape.num_experts, shape.hidden_size, 2 * shape.expert_size)
+    matrices = torch.randn(dims, generator=generator) / shape.hidden_size**0.5
+    ids = torch.randint(0, shape.num_experts, (5, shape.top_k), generator=generator).int()
+    ours, theirs = TritonKernels(shape, dtype=torch.float32), ReferenceKernels(shape)
+    blocks = theirs.align(ids)
+    held = blocks.pairs < blocks.total
+    expected = theirs.gate_up(rows, matrices, None, blocks)[held]
+    torch.testing.assert_close(ours.gate_up(rows, matrices, None, blocks)[held], expected)
