@@ -68,6 +68,14 @@ def test_passes_of_other_machines_are_refused() -> None:
         join_passes([example_record(), other])
 
 
+def test_passes_on_other_kernels_are_refused() -> None:
+    """Bytes on torch's beside joules on ours would be of no engine."""
+    counts = example_record()
+    fused = counts.environment | {"kernels": {"layers": "triton"}}
+    with pytest.raises(InputError, match="not of one engine: the records' kernels are of torch"):
+        join_passes([counts, example_record(command="energy", environment=fused)])
+
+
 def test_other_experiments_and_failed_runs_are_refused() -> None:
     """In one line each."""
     with pytest.raises(InputError, match=r"spec_hash differ \(5bec and beef\)"):

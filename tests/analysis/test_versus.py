@@ -186,6 +186,9 @@ def test_runs_of_different_experiments_are_no_replicates() -> None:
     other = example_record(environment={"cpu": "another"})
     with pytest.raises(InputError, match="mixes runs of which cpu differ"):
         compare_arms_of([RECORD, other])
+    fused = example_record(environment=RECORD.environment | {"kernels": {"layers": "triton"}})
+    with pytest.raises(InputError, match="mixes runs on kernels of torch and of triton"):
+        compare_arms_of([RECORD, fused])
 
 
 def test_an_arm_that_is_missing_is_named() -> None:

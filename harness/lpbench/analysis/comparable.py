@@ -33,6 +33,13 @@ def is_modelled(record: Record) -> bool:
     return record.spec.get("executor") == "roofline"
 
 
+def whose_kernels(record: Record) -> str:
+    """Return whose kernels computed the layers; records before there were others have torch's."""
+    kernels = record.environment.get("kernels")
+    layers = kernels.get("layers") if isinstance(kernels, dict) else None
+    return layers if isinstance(layers, str) else "torch"
+
+
 def follows_the_clock(record: Record) -> bool:
     """Return whether the plans of a run depend on how fast it was: requests came in seconds."""
     return record.command == "latency" and not is_modelled(record)
@@ -96,6 +103,8 @@ def refuse_mixed(records: Sequence[Record], *, name: str) -> None:
             raise InputError(msg)
         if differ := differing_conditions(first, other):
             raise InputError(f"{name} mixes runs of which {', '.join(differ)} differ")
+        if (one := whose_kernels(first)) != (two := whose_kernels(other)):
+            raise InputError(f"{name} mixes runs on kernels of {one} and of {two}")
 
 
 def _differences(

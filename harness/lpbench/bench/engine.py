@@ -97,7 +97,9 @@ class Engine:
         return match(name) if isinstance(name, str) else None
 
     def load(self, *, captured: bool = True) -> None:
-        """Load or draw the weights, draw the routing, and warm up; the facts then name the kernels.
+        """Load or draw the weights, draw the routing, and warm up.
+
+        The facts then name the kernels, and say what was captured.
 
         Args:
             captured: whether kernels of ours may be captured; a profiler is to see them launched.
@@ -107,6 +109,8 @@ class Engine:
         """
         self._executor = self._build(self.precision, captured=captured)
         self.facts = {**self.facts, "kernels": asdict(self._executor.kernels)}
+        if self._executor.captured is not None:
+            self.facts = {**self.facts, "captured": asdict(self._executor.captured)}
         self._warm_up()
 
     def unload(self) -> None:

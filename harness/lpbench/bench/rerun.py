@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from lpbench.analysis.comparable import whose_kernels
 from lpbench.bench.experiment import RECORDED
 from lpbench.bench.latency import run_latency, run_modelled
 from lpbench.bench.listener import Listener
@@ -39,7 +40,7 @@ def rerun(record: Record, listener: Listener) -> Record:
             f"the baseline timed the engine's passes, which takes its time; {_YOURSELF}"
         )
     again = _recorded_spec(spec, has_load=record.command == "latency")
-    again = replace(again, kernels=_recorded_kernels(record))
+    again = replace(again, kernels=whose_kernels(record))
     if record.command == "energy" and again.executor != "roofline":
         msg = "the baseline measured joules, which takes its time"
         raise InputError(f"{msg}; {_YOURSELF}")
@@ -60,13 +61,6 @@ def rerun(record: Record, listener: Listener) -> Record:
     if again.executor == "roofline":
         return run_modelled(record.command, again, nowhere, listener)
     return run_traffic(again, nowhere, listener)
-
-
-def _recorded_kernels(record: Record) -> str:
-    """Return whose kernels computed; records before there were others have torch's."""
-    kernels = record.environment.get("kernels")
-    layers = kernels.get("layers") if isinstance(kernels, dict) else None
-    return layers if isinstance(layers, str) else DEFAULTS.kernels
 
 
 class _RecordedLoad(BaseModel):

@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from lpbench.bench.loop import Limits, Step, run_arm
 from lpbench.executors.torch_engine import executor as executor_module
+from lpbench.executors.torch_engine import fused_layers
 from lpbench.executors.torch_engine.build import fused_executor, torch_executor
 from lpbench.executors.torch_engine.choice import pick_kernels
 from lpbench.executors.torch_engine.executor import TorchExecutor
@@ -113,6 +114,7 @@ def reads(monkeypatch: pytest.MonkeyPatch, device_guard: None) -> Iterator[Reads
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda _: (9, 0))
     monkeypatch.setattr(executor_module, "to_host", seen)
     monkeypatch.setattr(executor_module, "PassTimer", lambda _: PassTimer(torch.device("cpu")))
+    monkeypatch.setattr(fused_layers, "free_bytes", lambda _: 1 << 30)
     for module in SENDERS:
         monkeypatch.setattr(f"lpbench.executors.torch_engine.{module}.to_device", sent)
     with FakeTensorMode():

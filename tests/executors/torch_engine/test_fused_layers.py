@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from lpbench.bench.loop import Limits, run_arm
 from lpbench.executors.torch_engine.graphs import Graphs
 from lpbench.executors.torch_engine.kernels.reference import ReferenceKernels
+from lpbench.executors.torch_engine.rooms import Room
 from lpbench.plan.request import Request
 from lpbench.plan.schedules import parse_schedule
 from lpbench.workload.routing import RoutingDraws
@@ -143,10 +144,28 @@ def test_replayed_pieces_generate_the_same_tokens_and_count_the_same_experts(
     arms = [one.run(schedule, limits=TIGHT) for one in (build_bench(folder, REQUESTS), bench)]
     assert captured == graphs.captured
     assert graphs.replayed
+    assert bench.executor.captured is not None
+    assert (captured, None) == (
+        bench.executor.captured.pieces,
+        bench.executor.captured.device_bytes,
+    )
     for theirs, ours in zip(*arms, strict=True):
         assert theirs.plan == ours.plan
         assert theirs.execution.tokens == ours.execution.tokens
         assert np.array_equal(theirs.execution.drawn.touched, ours.execution.drawn.touched)
+
+
+def test_layers_of_many_rows_are_replayed_one_by_one(
+    checkpoints: Callable[[str], Checkpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And do what their pieces of several would."""
+    monkeypatch.setattr(Room, "longest_piece", 1)
+    folder, graphs = checkpoints("qwen3_moe").folder, RecordedWork()
+    benches = (build_bench(folder, REQUESTS), build(folder, graphs=graphs))
+    arms = [one.run("layered:num_groups=2") for one in benches]
+    assert sum(LAYERS * bool(one.plan.decodes) for one in arms[1]) <= graphs.replayed
+    for theirs, ours in zip(*arms, strict=True):
+        assert theirs.execution.tokens == ours.execution.tokens
 
 
 def test_a_pass_larger_than_all_rooms_is_launched(checkpoints: Callable[[str], Checkpoint]) -> None:

@@ -38,8 +38,25 @@ def test_a_shared_room_holds_a_segment_and_was_captured_ahead(
 
 @pytest.mark.parametrize("prompts", [(MOST_ROWS + 1,), (1,) * (MOST_PROMPTS + 1)])
 def test_what_is_large_has_a_room_of_its_own(prompts: tuple[int, ...]) -> None:
-    """Nothing is captured for rows that hide launches, nor for a crowd of prompts."""
-    assert Rooms(most_decodes=8, most_rows=9000, query_rows=16).shared(3, prompts) is None
+    """Nothing is captured for rows that launches are lost in, nor for a crowd of prompts."""
+    assert Rooms(most_decodes=8, most_rows=20_000, query_rows=16).shared(3, prompts) is None
+
+
+WHOLE = Rooms(most_decodes=40, most_rows=MOST_ROWS, query_rows=16)
+
+
+@given(st.integers(0, 40), st.integers(1, MOST_ROWS - 40))
+def test_whole_prompts_share_rooms_as_slices_do(decodes: int, prompt: int) -> None:
+    """Padding is less than 64 rows, or less than a 64th of the rows where these are more."""
+    room = WHOLE.shared(decodes, (prompt,))
+    assert room is not None
+    assert room in WHOLE.every()
+    assert 0 <= room.rows - decodes - prompt < max(64, room.rows / 64)
+
+
+def test_layers_of_many_rows_are_captured_one_by_one() -> None:
+    """Those of few rows in pieces of any length."""
+    assert (None, 1) == (Room(1024, 8, 64).longest_piece, Room(1088, 8, 70).longest_piece)
 
 
 def test_a_room_of_its_own_is_as_large_as_the_segment() -> None:

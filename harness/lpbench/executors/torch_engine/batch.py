@@ -5,6 +5,8 @@ Must not know: which requests the rows are of, graphs.
 """
 
 from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -50,17 +52,14 @@ class Batch(Generic[Array]):
     @classmethod
     def of(cls, array: Array, room: Room) -> "Batch[Array]":
         """See an array of at least `size(room)` values as a batch."""
-        fields, at = [], 0
-        for length in _lengths(room):
-            fields.append(array[at : at + length])
-            at += _padded(length)
+        fields = [array[place] for place in _layout(room)]
         fields[-1] = fields[-1].reshape(-1, 4)
         return cls(*fields)
 
 
 def size(room: Room) -> int:
     """Return the values of a batch's array."""
-    return sum(map(_padded, _lengths(room)))
+    return _padded(_layout(room)[-1].stop)
 
 
 def padding(room: Room) -> NDArray[np.int32]:
@@ -70,8 +69,12 @@ def padding(room: Room) -> NDArray[np.int32]:
     return array
 
 
-def _lengths(room: Room) -> tuple[int, ...]:
-    return (1, *(room.rows,) * 4, *(room.decodes,) * 2, 4 * room.blocks)
+@cache
+def _layout(room: Room) -> tuple[slice, ...]:
+    """Return where each field lies."""
+    lengths = (1, *(room.rows,) * 4, *(room.decodes,) * 2, 4 * room.blocks)
+    starts = accumulate(map(_padded, lengths), initial=0)
+    return tuple(slice(at, at + length) for at, length in zip(starts, lengths, strict=False))
 
 
 def _padded(length: int) -> int:

@@ -156,5 +156,12 @@ def fused_executor(
         capacity=capacity,
     )
     with torch.inference_mode():
-        layers.prepare()
-    return TorchExecutor(weights, kernels=kernels, layers=layers, sequences=sequences, drawn=drawn)
+        captured = layers.prepare()
+    return TorchExecutor(
+        weights,
+        kernels=kernels,
+        layers=layers,
+        sequences=sequences,
+        drawn=drawn,
+        captured=captured,
+    )

@@ -75,6 +75,11 @@ def available_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
+def free_bytes(device: torch.device) -> int | None:
+    """Return the memory of a GPU that nobody has taken; None for a CPU."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
 def give_back(device: torch.device) -> None:
     """Give a GPU's memory back that tensors held which are no longer there."""
     if device.type == "cuda":

@@ -16,6 +16,7 @@ from lpbench.executors.executor import CONTEXT_CHUNK, Execution
 from lpbench.executors.torch_engine.choice import Kernels
 from lpbench.executors.torch_engine.drawn import DrawnExperts
 from lpbench.executors.torch_engine.forward import Forward
+from lpbench.executors.torch_engine.graphs import Captured
 from lpbench.executors.torch_engine.layers import Layers
 from lpbench.executors.torch_engine.probe import Probe
 from lpbench.executors.torch_engine.sequences import Sequences
@@ -32,6 +33,7 @@ class TorchExecutor:
 
     Attributes:
         kernels: what computes on this device.
+        captured: what was captured ahead; None for nothing.
     """
 
     def __init__(
@@ -42,9 +44,10 @@ class TorchExecutor:
         layers: Layers,
         sequences: Sequences,
         drawn: DrawnExperts,
+        captured: Captured | None = None,
     ) -> None:
         """Take the parts; `build` puts them together."""
-        self.kernels = kernels
+        self.kernels, self.captured = kernels, captured
         self._device = weights.embed.device
         self._num_layers = len(weights.layers)
         self._layers = layers

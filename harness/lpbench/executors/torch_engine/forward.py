@@ -50,17 +50,17 @@ class Forward:
         self._layers.start(plan, witness)
         decoding = self._weights.embed[:0]  # until the first segment: every decode starts there
         for segment in plan.segments(len(self._weights.layers)):
-            hidden = self._layers.run(segment, self._gather(segment, decoding))
-            decoding = self._scatter(segment, hidden)
+            decoding, prompts = self._layers.run(segment, self._gather(segment, decoding))
+            self._scatter(segment, prompts)
         return self._finish(plan, decoding)
 
-    def _gather(self, segment: Segment, decoding: torch.Tensor) -> torch.Tensor:
+    def _gather(self, segment: Segment, decoding: torch.Tensor) -> list[torch.Tensor]:
         layer = segment.layers.start
         if layer == 0:
-            return self._embed(segment)
+            return [self._embed(segment)]
         parts = [decoding] if segment.decodes else []
         parts += [self._hidden.take(rows.request, layer, rows.tokens) for rows in segment.prompts]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return parts
 
     def _embed(self, segment: Segment) -> torch.Tensor:
         sequences, embed = self._sequences, self._weights.embed
@@ -68,13 +68,10 @@ class Forward:
         ids = np.concatenate((last, *map(sequences.ids_of, segment.prompts)))
         return F.embedding(to_device(ids, embed.device), embed)
 
-    def _scatter(self, segment: Segment, hidden: torch.Tensor) -> torch.Tensor:
-        at = len(segment.decodes)
-        for rows in segment.prompts:
-            stop = at + len(rows.tokens)
-            self._hidden.put(rows.request, segment.layers.stop, rows.tokens, hidden[at:stop])
-            at = stop
-        return hidden[: len(segment.decodes)]
+    def _scatter(self, segment: Segment, prompts: torch.Tensor) -> None:
+        counts = [len(rows.tokens) for rows in segment.prompts]
+        for rows, hidden in zip(segment.prompts, prompts.split(counts), strict=True):
+            self._hidden.put(rows.request, segment.layers.stop, rows.tokens, hidden)
 
     def _finish(
         self, plan: IterationPlan, decoding: torch.Tensor

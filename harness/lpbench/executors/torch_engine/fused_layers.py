@@ -8,7 +8,8 @@ one by one, or as captured pieces of the model, where a room of their size is sh
 same function runs, on the same kernels.
 """
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -19,9 +20,12 @@ from numpy.typing import NDArray
 
 from lpbench.executors.executor import EXPERTS_RANGE, Routed
 from lpbench.executors.torch_engine.batch import Batch, padding, size
+from lpbench.executors.torch_engine.device import free_bytes
 from lpbench.executors.torch_engine.drawn import DrawnExperts
-from lpbench.executors.torch_engine.graphs import Graphs, Work
+from lpbench.executors.torch_engine.graphs import Captured, Graphs, Work
+from lpbench.executors.torch_engine.hidden import joined
 from lpbench.executors.torch_engine.kernels.fused import FusedKernels, Routing, query_rows
+from lpbench.executors.torch_engine.layer import Block
 from lpbench.executors.torch_engine.page_pool import PagePool
 from lpbench.executors.torch_engine.pieces import all_pieces, pieces_of
 from lpbench.executors.torch_engine.rooms import Room, Rooms
@@ -31,7 +35,7 @@ from lpbench.executors.torch_engine.touched import Witness
 from lpbench.executors.torch_engine.transfer import to_device
 from lpbench.executors.torch_engine.weights import LayerWeights, ModelWeights
 from lpbench.plan.grid import Span
-from lpbench.plan.iteration import IterationPlan, Segment
+from lpbench.plan.iteration import IterationPlan, PromptRows, Segment
 from lpbench.plan.request import pages_for
 from lpbench.shape.model import ModelShape
 
@@ -61,6 +65,22 @@ class _Decodes:
     positions: NDArray[np.int64]
     slots: NDArray[np.int64]
     sources: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """Where rows of a prompt stand.
+
+    Attributes:
+        block: the rows.
+        rows: int32 [3, rows], position, slot and source of each.
+        blocks: int32 [blocks, 4], as `kernels.fused` has them but for the first row, which counts
+            from the first one here.
+    """
+
+    block: Block
+    rows: NDArray[np.int32]
+    blocks: NDArray[np.int32]
 
 
 class FusedLayers:
@@ -121,28 +141,39 @@ class FusedLayers:
         self._inputs = torch.zeros(
             (2, max(map(size, self._rooms.every()))), dtype=torch.int32, device=self._device
         )
-        self._captured: dict[tuple[Span, Room], Work] = {}
+        self._captured: dict[Room, dict[Span, Work]] = {}
         self._captured_with: torch.Tensor | None = None
         self._has_sent_decodes = False
+        self._decoding: torch.Tensor | None = None
         self._range: Callable[[], AbstractContextManager[None]] = nullcontext
         self._prompts: tuple[int, ...] = ()
+        self._climbing: dict[int, _Prompt] = {}
         self._witness: Witness | None = None
 
-    def prepare(self) -> None:
+    def prepare(self) -> Captured | None:
         """Capture every piece of the model for every room, on rows of padding.
 
-        The largest rooms first: what they allocate serves the smaller ones too.
+        The largest rooms first: what they allocate serves the smaller ones too. Return what it
+        came to; None where nothing is captured.
         """
         if self._graphs is None:
-            return
+            return None
+        began, free = time.perf_counter(), free_bytes(self._device)
         for room in reversed(self._rooms.every()):
             sent, hidden = self._sent(room), self._hidden[: room.rows]
             self._send(padding(room), room)
-            for piece in all_pieces(self._num_layers):
-                self._captured[piece, room] = self._graphs.capture(
-                    partial(self._compute, piece, hidden, Batch.of(sent, room))
-                )
+            batch = Batch.of(sent, room)
+            self._captured[room] = {
+                piece: self._graphs.capture(partial(self._compute, piece, hidden, batch))
+                for piece in all_pieces(self._num_layers, room.longest_piece)
+            }
         self._captured_with = self._drawn.table
+        left = free_bytes(self._device)
+        return Captured(
+            pieces=sum(map(len, self._captured.values())),
+            seconds=time.perf_counter() - began,
+            device_bytes=None if free is None or left is None else free - left,
+        )
 
     def start(self, plan: IterationPlan, witness: Witness | None) -> None:
         """Take pages for what the pass adds, and clear its bits."""
@@ -167,22 +198,27 @@ class FusedLayers:
         self._witness = witness
         self._has_sent_decodes = False
 
-    def run(self, segment: Segment, hidden: torch.Tensor) -> torch.Tensor:
+    def run(
+        self, segment: Segment, parts: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Replay the pieces of a segment's layers, or launch their kernels."""
         counts = [len(rows.tokens) for rows in segment.prompts]
-        room = self._rooms.shared(len(segment.decodes), counts)
+        decodes = len(segment.decodes)
+        room = self._rooms.shared(decodes, counts)
         if room is None or not self._can_replay:
-            own = self._rooms.own(len(segment.decodes), counts)
-            return self._launch(segment, own, hidden)
-        rows = len(hidden)
-        if segment.prompts or not self._has_sent_decodes:
+            hidden = joined(parts)
+            self._launch(segment, self._rooms.own(decodes, counts), hidden)
+            return hidden[:decodes], hidden[decodes:]
+        if counts or not self._has_sent_decodes:
             self._send(self._pack(segment, room), room)
-            self._has_sent_decodes |= not segment.prompts
-        self._hidden[:rows].copy_(hidden)
-        for piece in pieces_of(segment.layers.start, segment.layers.stop):
-            self._captured[piece, room]()
-        done = self._hidden[:rows]
-        return done.clone() if segment.prompts else done
+            self._has_sent_decodes |= not counts
+        self._place(parts)
+        layers, captured = segment.layers, self._captured[room]
+        for piece in pieces_of(layers.start, layers.stop, room.longest_piece):
+            captured[piece]()
+        self._decoding = self._hidden[:decodes]
+        prompts = self._hidden[decodes : segment.num_rows]
+        return self._decoding, prompts.clone() if counts else prompts
 
     def norm(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Return RMSNorm."""
@@ -201,6 +237,7 @@ class FusedLayers:
         seat = self._sequences.seat(request)
         kept = self._sequences.requests[seat].context_tokens if keep_context else 0
         self._pool.release(seat, keep_tokens=kept)
+        self._climbing.pop(request, None)
 
     @contextmanager
     def marked(self) -> Iterator[None]:
@@ -225,13 +262,20 @@ class FusedLayers:
     def _num_layers(self) -> int:
         return self._shape.num_layers
 
-    def _launch(self, segment: Segment, room: Room, hidden: torch.Tensor) -> torch.Tensor:
-        """Launch a segment's kernels one by one."""
+    def _place(self, parts: Sequence[torch.Tensor]) -> None:
+        """Put hidden states where pieces were captured; decodes lie there from the last one."""
+        at = 0
+        for part in parts:
+            if part is not self._decoding:
+                self._hidden[at : at + len(part)].copy_(part)
+            at += len(part)
+
+    def _launch(self, segment: Segment, room: Room, hidden: torch.Tensor) -> None:
+        """Launch a segment's kernels one by one; they work on `hidden` in place."""
         sent = to_device(self._pack(segment, room), self._device)
         if self._witness is not None:
             self._witness.enter(segment, self._sequences.blocks(segment))
         self._compute(segment.layers, hidden, Batch.of(sent, room))
-        return hidden
 
     def _sent(self, room: Room) -> torch.Tensor:
         """Return where the array of a batch in this room lies on the device."""
@@ -251,21 +295,34 @@ class FusedLayers:
         batch.lengths[:at] = mine.positions + 1
         block = 0
         for rows in segment.prompts:
-            place, seat = self._sequences.block(rows), self._sequences.seat(rows.request)
-            its = slice(at, at + place.count)
-            positions = np.arange(place.start, place.start + place.count)
-            batch.positions[its] = positions
-            batch.slots[its] = self._pool.span(seat, place.start, place.count)
-            batch.sources[its] = self._drawn.sources(np.array([seat]), positions)
+            prompt = self._prompt(rows)
+            its = slice(at, at + prompt.block.count)
+            batch.positions[its], batch.slots[its], batch.sources[its] = prompt.rows
             batch.owners[its] = self._owners[rows.request]
-            firsts = np.arange(0, place.count, self._query_rows)
-            table = batch.blocks[block : block + len(firsts)]
-            table[:, 0] = at + firsts
-            table[:, 1] = np.minimum(self._query_rows, place.count - firsts)
-            table[:, 2] = place.start + firsts
-            table[:, 3] = seat
-            at, block = at + place.count, block + len(firsts)
+            table = batch.blocks[block : block + len(prompt.blocks)]
+            table[:] = prompt.blocks
+            table[:, 0] += at
+            at, block = its.stop, block + len(prompt.blocks)
         return array
+
+    def _prompt(self, rows: PromptRows) -> _Prompt:
+        """Return where these prompt rows stand: found once for all groups of layers they climb."""
+        block, known = self._sequences.block(rows), self._climbing.get(rows.request)
+        if known is None or known.block != block:
+            known = self._climbing[rows.request] = self._find(block)
+        return known
+
+    def _find(self, block: Block) -> _Prompt:
+        seat, count = self._sequences.seat(block.request), block.count
+        positions = np.arange(block.start, block.start + count)
+        rows = np.empty((3, count), np.int32)
+        rows[0], rows[1] = positions, self._pool.span(seat, block.start, count)
+        rows[2] = self._drawn.sources(np.array([seat]), positions)
+        firsts = np.arange(0, count, self._query_rows)
+        blocks = np.empty((len(firsts), 4), np.int32)
+        blocks[:, 0], blocks[:, 2], blocks[:, 3] = firsts, block.start + firsts, seat
+        blocks[:, 1] = np.minimum(self._query_rows, count - firsts)
+        return _Prompt(block=block, rows=rows, blocks=blocks)
 
     def _compute(self, layers: Span, hidden: torch.Tensor, batch: DeviceBatch) -> None:
         """Run layers on `hidden` [rows, hidden], in place.

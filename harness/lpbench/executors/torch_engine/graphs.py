@@ -6,11 +6,27 @@ Must not know: what the work is.
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 Work = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captured:
+    """What was captured before a run, and at what cost.
+
+    Attributes:
+        pieces: graphs.
+        seconds: it took, compiling kernels included.
+        device_bytes: of memory, what the work allocates included; None where that is the host's.
+    """
+
+    pieces: int
+    seconds: float
+    device_bytes: int | None
 
 
 class Graphs(Protocol):

@@ -5,6 +5,8 @@ from one to the next.
 Must not know: why a prompt stops at a layer.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 from lpbench.plan.grid import Span
@@ -39,3 +41,8 @@ class HiddenStates:
     def clear(self) -> None:
         """Forget everything."""
         self._rows.clear()
+
+
+def joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return rows one after another; what is in one piece stays where it is."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))

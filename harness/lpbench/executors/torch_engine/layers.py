@@ -4,6 +4,7 @@ Owns: what the loop asks for.
 Must not know: weights, kernels, where keys and values lie.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -27,11 +28,19 @@ class Layers(Protocol):
             witness: is told every layer's routing, as it is computed; None for nobody.
         """
 
-    def run(self, segment: Segment, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the hidden states [rows, hidden] after the layers of a segment.
+    def run(
+        self, segment: Segment, parts: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the hidden states of a segment's decodes and prompt rows behind its layers.
 
-        What is returned may lie where the next segment's decodes are computed: prompt rows are
-        their own.
+        Args:
+            segment: the rows, and the layers.
+            parts: their hidden states [rows, hidden], those of decodes first; none may be read
+                afterwards.
+
+        Returns:
+            [decodes, hidden], which may lie where the next segment's are computed, and
+            [prompt rows, hidden], which stay as they are.
         """
 
     def norm(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -14,11 +14,18 @@ from lpbench.plan.grid import Span
 
 
 @cache
-def pieces_of(start: int, stop: int) -> tuple[Span, ...]:
-    """Return the pieces of layers `start` to `stop`, in order."""
+def pieces_of(start: int, stop: int, longest: int | None = None) -> tuple[Span, ...]:
+    """Return the pieces of layers `start` to `stop`, in order.
+
+    Args:
+        start: first layer.
+        stop: layer after the last one.
+        longest: layers of a piece at most, a power of two; None for any number.
+    """
     pieces = []
     while start < stop:
         length = 1 << (stop - start).bit_length() - 1
+        length = min(length, longest or length)
         while start % length:
             length >>= 1
         pieces.append(Span(start, start + length))
@@ -26,9 +33,10 @@ def pieces_of(start: int, stop: int) -> tuple[Span, ...]:
     return tuple(pieces)
 
 
-def all_pieces(num_layers: int) -> tuple[Span, ...]:
+def all_pieces(num_layers: int, longest: int | None = None) -> tuple[Span, ...]:
     """Return every piece that a span of a model's layers can be made of, the longest first."""
     length = 1 << num_layers.bit_length() - 1
+    length = min(length, longest or length)
     pieces = []
     while length:
         pieces += [

@@ -6,18 +6,24 @@ Must not know: graphs, plans, which schedule asks.
 A captured piece of the model serves every batch that fits its room; the rest of the room is
 padding, which touches no expert and no page. Sizes are close together where a row costs most of a
 pass, and a room of prompt rows is never much larger than they are: padding goes through the dense
-matmuls. Above `MOST_ROWS` kernels take longer than their launches, and nothing is captured.
+matmuls. Rooms are for whole prompts as for slices of them, so that no schedule launches kernel by
+kernel what another one replays.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-MOST_ROWS = 1024
-"""Rows of the largest room."""
+MOST_ROWS = 16384
+"""Rows of the largest room: above, a layer takes milliseconds, and its launches are lost in it."""
 
 MIXED_STEP = 64
-"""Rooms for prompt rows are so many rows apart."""
+"""Rooms for prompt rows are so many rows apart, or a 64th of the power of two below them."""
+
+_LARGE_ROWS = 1024
+"""From so many rows on a layer takes longer than the launch of the next one: there is nothing to
+gain by captured pieces of several."""
 
 MOST_PROMPTS = 32
 """Prompts that share a room."""
@@ -38,6 +44,11 @@ class Room:
     rows: int
     decodes: int
     blocks: int
+
+    @property
+    def longest_piece(self) -> int | None:
+        """Layers that are captured together at most; None for any number."""
+        return 1 if self.rows > _LARGE_ROWS else None
 
 
 @cache
@@ -76,23 +87,34 @@ class Rooms:
     def shared(self, decodes: int, prompts: Sequence[int]) -> Room | None:
         """Return the smallest shared room that a segment fits; None where none does."""
         if not prompts:
-            rows = next(size for size in decode_rooms(self.most_decodes) if size >= decodes)
+            sizes = decode_rooms(self.most_decodes)
+            rows = sizes[bisect_left(sizes, decodes)]
             return Room(rows, rows, 0)
-        rows = -(-(decodes + sum(prompts)) // MIXED_STEP) * MIXED_STEP
+        rows = _mixed_rows(decodes + sum(prompts))
         is_large = rows > self._largest or len(prompts) > MOST_PROMPTS
         return None if is_large else self._mixed(rows)
 
     def every(self) -> tuple[Room, ...]:
         """Return every shared room there is, the largest with prompts last."""
         alone = (Room(rows, rows, 0) for rows in decode_rooms(self.most_decodes))
-        return (*alone, *map(self._mixed, range(MIXED_STEP, self._largest + 1, MIXED_STEP)))
+        mixed, rows = [], MIXED_STEP
+        while rows <= self._largest:
+            mixed.append(self._mixed(rows))
+            rows = _mixed_rows(rows + 1)
+        return (*alone, *mixed)
 
     @property
     def _largest(self) -> int:
         """Rows of the largest room with prompts."""
-        return min(-(-self.most_rows // MIXED_STEP) * MIXED_STEP, MOST_ROWS)
+        return min(_mixed_rows(self.most_rows), MOST_ROWS)
 
     def _mixed(self, rows: int) -> Room:
         """Return the room of so many rows with prompts among them, and any number of decodes."""
         decodes = min(rows, decode_rooms(self.most_decodes)[-1])
         return Room(rows, decodes, -(-rows // self.query_rows) + MOST_PROMPTS)
+
+
+def _mixed_rows(rows: int) -> int:
+    """Return the rows of the smallest room with prompts that holds so many."""
+    step = max(MIXED_STEP, 1 << rows.bit_length() - 1 >> MIXED_STEP.bit_length() - 1)
+    return -(-rows // step) * step

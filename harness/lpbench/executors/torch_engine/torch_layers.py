@@ -4,7 +4,7 @@ Owns: what a segment's rows need to know, the slabs, the counting witness.
 Must not know: schedules, token ids.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lpbench.executors.executor import Routed
 from lpbench.executors.torch_engine.choice import Kernels
 from lpbench.executors.torch_engine.drawn import DrawnExperts
+from lpbench.executors.torch_engine.hidden import joined
 from lpbench.executors.torch_engine.kv_cache import KvCache
 from lpbench.executors.torch_engine.layer import Block, Rows, run_layer
 from lpbench.executors.torch_engine.marked import MarkedOperators
@@ -61,8 +62,11 @@ class TorchLayers:
         self._touched = Touched(plan, self._shape, device=self._device)
         self._witnesses = (self._touched,) if witness is None else (self._touched, witness)
 
-    def run(self, segment: Segment, hidden: torch.Tensor) -> torch.Tensor:
+    def run(
+        self, segment: Segment, parts: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Run layer after layer."""
+        hidden = joined(parts)
         blocks = self._sequences.blocks(segment)
         rows = self._rows(segment, blocks)
         for one in self._witnesses:
@@ -79,7 +83,8 @@ class TorchLayers:
                 window=self._shape.windows[layer],
                 on_route=self._on_route,
             )
-        return hidden
+        decodes = len(segment.decodes)
+        return hidden[:decodes], hidden[decodes:]
 
     def norm(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Return RMSNorm."""
