@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from lpbench.bench.loop import Limits, Step, run_arm
+from lpbench.bench.prediction import predicting
 from lpbench.executors.torch_engine import executor as executor_module
 from lpbench.executors.torch_engine import fused_layers
 from lpbench.executors.torch_engine.build import fused_executor, torch_executor
@@ -40,6 +41,7 @@ from lpbench.shape.model import ModelShape
 from lpbench.workload.routing import RoutingDraws
 from tests.graphs import RecordedWork
 from tests.no_kernels import NoKernels
+from tests.predicted import Linear
 
 CUDA = torch.device("cuda", 0)
 CUDA_TYPE, META_TYPE = 1, 14
@@ -52,6 +54,9 @@ SCHEDULES = (
     "layered:num_groups=2",
     "hybrid:chunk=100,num_groups=2",
 )
+ADAPTIVE = "adaptive:tbt_budget_ms=6"
+"""The one that plans by predictions; here two prompts climb together, a layer a pass."""
+
 DTYPES = (torch.bfloat16, torch.float32)
 SENDERS = ("drawn", "forward", "fused_layers", "page_pool", "torch_layers", "touched")
 """Modules that send arrays to the device."""
@@ -186,10 +191,9 @@ def build_fused(
 def serve(executor: TorchExecutor, schedule: str, *, pinned: bool = False) -> list[Step]:
     """Run an arm to its end."""
     executor.start_arm(None, pinned=pinned)
+    policy = predicting(parse_schedule(schedule), Linear(kinds=(0,) * LAYERS))
     limits = Limits(num_kv_pages=100, max_num_seqs=8)
-    return list(
-        run_arm(parse_schedule(schedule), REQUESTS, executor, num_layers=LAYERS, limits=limits)
-    )
+    return list(run_arm(policy, REQUESTS, executor, num_layers=LAYERS, limits=limits))
 
 
 @pytest.mark.parametrize(("model", "dtype", "schedule"), [*product(MODELS, DTYPES, SCHEDULES)])
@@ -207,7 +211,10 @@ def test_no_schedule_mixes_devices_or_reads_on_the_host(
 
 @pytest.mark.parametrize(
     ("model", "schedule", "captured"),
-    [*product(MODELS, SCHEDULES, (True,)), *product(MODELS, SCHEDULES[2:3], (False,))],
+    [
+        *product(MODELS, (*SCHEDULES, ADAPTIVE), (True,)),
+        *product(MODELS, SCHEDULES[2:3], (False,)),
+    ],
 )
 def test_fused_kernels_read_nothing_on_the_host(
     reads: Reads, model: str, schedule: str, *, captured: bool
