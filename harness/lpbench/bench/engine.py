@@ -135,11 +135,18 @@ class Engine:
     def _fits(self, precision: Precision) -> bool:
         """Return whether the model fits in it, once what is loaded is let go of."""
         held = 0 if self._executor is None else self._memory.weights
+        if held and self._is_paged:
+            held += self._memory.kv
         try:
             self._plan_memory(precision, self.num_kv_pages, held=held)
         except InputError:
             return False
         return True
+
+    @property
+    def _is_paged(self) -> bool:
+        """Whether keys and values lie in a pool that is taken with the weights."""
+        return self._kernels.layers == "triton"
 
     def start_audit(
         self, script: Mapping[int, Sequence[int]], sampled: Collection[tuple[int, int]]
@@ -177,10 +184,9 @@ class Engine:
         )
 
     def _needs(self, num_kv_pages: int | None) -> Needs:
-        is_paged = self._kernels.layers == "triton"
         if self._device.type == "cpu":
             return self._experiment.needs(num_kv_pages)
-        return self._experiment.needs(num_kv_pages, cache="pages" if is_paged else "slabs")
+        return self._experiment.needs(num_kv_pages, cache="pages" if self._is_paged else "slabs")
 
     def _build(self, precision: Precision, *, captured: bool) -> "TorchExecutor":
         from lpbench.executors.torch_engine.build import build_executor

@@ -120,6 +120,7 @@ def reads(monkeypatch: pytest.MonkeyPatch, device_guard: None) -> Iterator[Reads
     monkeypatch.setattr(executor_module, "to_host", seen)
     monkeypatch.setattr(executor_module, "PassTimer", lambda _: PassTimer(torch.device("cpu")))
     monkeypatch.setattr(fused_layers, "free_bytes", lambda _: 1 << 30)
+    monkeypatch.setattr(fused_layers, "put", lambda values, place: place.copy_(sent(values, CUDA)))
     for module in SENDERS:
         monkeypatch.setattr(f"lpbench.executors.torch_engine.{module}.to_device", sent)
     with FakeTensorMode():

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lpbench.executors.torch_engine.transfer import to_device, to_host
+from lpbench.executors.torch_engine.transfer import put, to_device, to_host
 
 CPU = torch.device("cpu")
 
@@ -19,3 +19,10 @@ def test_what_is_sent_comes_back() -> None:
     for values, returned in zip(sent, back, strict=True):
         assert values.dtype == returned.dtype
         assert np.array_equal(values, returned)
+
+
+def test_what_is_put_somewhere_stands_there() -> None:
+    """And nothing beside it changes."""
+    where = torch.zeros(5, dtype=torch.int32)
+    put(np.array([7, 8], np.int32), where[2:4])
+    assert [0, 0, 7, 8, 0] == where.tolist()

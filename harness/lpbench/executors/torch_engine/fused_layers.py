@@ -32,7 +32,7 @@ from lpbench.executors.torch_engine.rooms import Room, Rooms
 from lpbench.executors.torch_engine.rotary import rotary_table
 from lpbench.executors.torch_engine.sequences import Sequences
 from lpbench.executors.torch_engine.touched import Witness
-from lpbench.executors.torch_engine.transfer import to_device
+from lpbench.executors.torch_engine.transfer import put, to_device
 from lpbench.executors.torch_engine.weights import LayerWeights, ModelWeights
 from lpbench.plan.grid import Span
 from lpbench.plan.iteration import IterationPlan, PromptRows, Segment
@@ -161,7 +161,7 @@ class FusedLayers:
         began, free = time.perf_counter(), free_bytes(self._device)
         for room in reversed(self._rooms.every()):
             sent, hidden = self._sent(room), self._hidden[: room.rows]
-            self._send(padding(room), room)
+            put(padding(room), sent)
             batch = Batch.of(sent, room)
             self._captured[room] = {
                 piece: self._graphs.capture(partial(self._compute, piece, hidden, batch))
@@ -210,7 +210,7 @@ class FusedLayers:
             self._launch(segment, self._rooms.own(decodes, counts), hidden)
             return hidden[:decodes], hidden[decodes:]
         if counts or not self._has_sent_decodes:
-            self._send(self._pack(segment, room), room)
+            put(self._pack(segment, room), self._sent(room))
             self._has_sent_decodes |= not counts
         self._place(parts)
         layers, captured = segment.layers, self._captured[room]
@@ -280,9 +280,6 @@ class FusedLayers:
     def _sent(self, room: Room) -> torch.Tensor:
         """Return where the array of a batch in this room lies on the device."""
         return self._inputs[int(room.blocks > 0), : size(room)]
-
-    def _send(self, array: NDArray[np.int32], room: Room) -> None:
-        self._sent(room).copy_(to_device(array, self._device), non_blocking=True)
 
     def _pack(self, segment: Segment, room: Room) -> NDArray[np.int32]:
         """Return the array of a segment's rows."""

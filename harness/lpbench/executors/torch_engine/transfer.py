@@ -16,10 +16,12 @@ def to_device(values: NDArray[Any], device: torch.device) -> torch.Tensor:
 
     On CUDA they leave from pinned memory, which torch's allocator keeps until the copy is done.
     """
-    host = torch.from_numpy(values)
-    if device.type == "cuda":
-        host = host.pin_memory()
-    return host.to(device, non_blocking=True)
+    return _pinned(values, device).to(device, non_blocking=True)
+
+
+def put(values: NDArray[Any], place: torch.Tensor) -> None:
+    """Send the values to where others of their size lie on a device, as `to_device` does."""
+    place.copy_(_pinned(values, place.device), non_blocking=True)
 
 
 def to_host(*tensors: torch.Tensor) -> tuple[np.ndarray, ...]:
@@ -33,3 +35,8 @@ def to_host(*tensors: torch.Tensor) -> tuple[np.ndarray, ...]:
     if device.type == "cuda":
         torch.cuda.current_stream(device).synchronize()
     return tuple(copy.numpy().copy() for copy in copies)
+
+
+def _pinned(values: NDArray[Any], device: torch.device) -> torch.Tensor:
+    host = torch.from_numpy(values)
+    return host.pin_memory() if device.type == "cuda" else host
