@@ -47,7 +47,8 @@ def energy_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     class TimedEngine(FakeEngine):
         speeds_up_at = slows_down_at = NEVER
 
-        def execute(self, plan: IterationPlan) -> Execution:
+        def execute(self, plan: IterationPlan, meanwhile: object = None) -> Execution:
+            del meanwhile
             done = super().execute(plan)
             passes.append(clock.now_ns() / 1e9)
             quick, slow = self._passes > self.speeds_up_at, self._passes > self.slows_down_at

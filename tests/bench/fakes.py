@@ -92,8 +92,9 @@ class FakeEngine:
         del script, sampled
         return FakeProbe()
 
-    def execute(self, plan: IterationPlan) -> Execution:
+    def execute(self, plan: IterationPlan, meanwhile: object = None) -> Execution:
         """Route every row to expert 0 and sample token 0 for everyone, or fail."""
+        del meanwhile
         self._passes += 1
         if self._passes > self.fails_at:
             raise self.error

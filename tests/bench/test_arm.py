@@ -54,8 +54,9 @@ class Clocked:
     ) -> None:
         """Do nothing."""
 
-    def execute(self, plan: IterationPlan) -> Execution:
+    def execute(self, plan: IterationPlan, meanwhile: object = None) -> Execution:
         """Let the time pass and touch one expert a layer."""
+        del meanwhile
         self._now += int(self._durations.pop(0) * 1e6)
         prompts = tuple(part.request for part in plan.prefill)
         touched = np.zeros((SHAPE.num_layers, 1 + len(prompts), SHAPE.num_experts), np.bool_)

@@ -1,6 +1,6 @@
 """The counter pass of `lpbench traffic`, with an instrument that reads what the engine counted."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -149,8 +149,10 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     found = Bench(monkeypatch)
     execute = TorchExecutor.execute
 
-    def metered(self: TorchExecutor, plan: IterationPlan) -> Execution:
-        done = execute(self, plan)
+    def metered(
+        self: TorchExecutor, plan: IterationPlan, meanwhile: Callable[[], None] | None = None
+    ) -> Execution:
+        done = execute(self, plan, meanwhile)
         experts = int(done.drawn.touched.any(axis=1).sum())
         found.engine[0] += experts * EXPERT_BYTES + REST
         return done

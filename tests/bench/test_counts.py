@@ -728,9 +728,9 @@ class Blind:
     ) -> None:
         """Do nothing."""
 
-    def execute(self, plan: IterationPlan) -> Execution:
+    def execute(self, plan: IterationPlan, meanwhile: object = None) -> Execution:
         """Return no tokens and no experts."""
-        del plan
+        del plan, meanwhile
         return Execution(tokens={}, routed=Routed(touched=np.zeros((0, 1, 0), bool), prompts=()))
 
     def release(self, request: int) -> None:

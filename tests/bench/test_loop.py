@@ -1,8 +1,8 @@
 """The loop of one arm, with an executor that computes nothing: who arrives when, who is told."""
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -42,8 +42,11 @@ class FakeExecutor:
     ) -> None:
         """Nothing to empty."""
 
-    def execute(self, plan: IterationPlan) -> Execution:
+    def execute(
+        self, plan: IterationPlan, meanwhile: Callable[[], None] | None = None
+    ) -> Execution:
         """Give a token to every decode and to every prompt whose last tile this is."""
+        del meanwhile
         self.calls.append(("execute", plan))
         due = [
             *plan.decodes,
@@ -294,3 +297,80 @@ def test_a_plan_that_breaks_a_rule_is_not_run() -> None:
     with pytest.raises(RunError):
         next(steps)
     assert [("now", None)] == executor.calls
+
+
+class Device(FakeExecutor):
+    """Computes on a device: the host has time while it does."""
+
+    def execute(
+        self, plan: IterationPlan, meanwhile: Callable[[], None] | None = None
+    ) -> Execution:
+        """Let the host do what it has to do before the pass is over."""
+        assert meanwhile is not None
+        self.calls.append(("launch", plan))
+        meanwhile()
+        return super().execute(plan)
+
+
+REQUESTS = (request(0, 4, 3), request(1, 4, 2, arrival=2))
+
+
+def logged(executor: FakeExecutor) -> tuple[list[Step], Iterator[Step]]:
+    """Return the log of an arm, which puts itself among the executor's calls, and its steps."""
+    told: list[Step] = []
+
+    def log(step: Step) -> None:
+        executor.calls.append(("log", step.iteration))
+        told.append(step)
+
+    limits = Limits(num_kv_pages=1000, max_num_seqs=256)
+    policy = parse_schedule("chunked")
+    return told, run_arm(policy, REQUESTS, executor, num_layers=LAYERS, limits=limits, log=log)
+
+
+@pytest.mark.parametrize("kind", [FakeExecutor, Device])
+def test_every_iteration_is_logged_in_order(kind: type[FakeExecutor]) -> None:
+    """The last one too, and none twice, wherever it was computed."""
+    told, steps = logged(kind(REQUESTS))
+    assert list(steps) == told
+
+
+def test_an_iteration_is_logged_while_the_device_works_on_the_next() -> None:
+    """Between the launch of that and its end."""
+    executor = Device(REQUESTS)
+    deque(logged(executor)[1], maxlen=0)
+    names = [name for name, _ in executor.calls if name in ("launch", "log", "execute")]
+    assert ["launch", "execute", *["launch", "log", "execute"] * 3, "log"] == names
+
+
+def test_a_log_is_no_part_of_an_iterations_time() -> None:
+    """Where the host computes: the clock is read last, then the iteration before is logged."""
+    executor = FakeExecutor(REQUESTS)
+    deque(logged(executor)[1], maxlen=0)
+    names = [name for name, _ in executor.calls if name != "release"]
+    assert ["now", "execute", "now", *["now", "execute", "now", "log"] * 3, "log"] == names
+
+
+class Failing(FakeExecutor):
+    """Fails in the first pass with decodes."""
+
+    def execute(
+        self, plan: IterationPlan, meanwhile: Callable[[], None] | None = None
+    ) -> Execution:
+        """Fail, or not."""
+        if plan.decodes:
+            raise RunError("the device failed")
+        return super().execute(plan, meanwhile)
+
+
+def test_an_arm_that_ends_early_has_logged_what_was_done() -> None:
+    """Whether nobody takes its steps any more, or a pass fails."""
+    told, steps = logged(FakeExecutor(REQUESTS))
+    first = next(steps)
+    assert not told
+    del steps
+    assert [first] == told
+    told, steps = logged(Failing(REQUESTS))
+    with pytest.raises(RunError):
+        deque(steps, maxlen=0)
+    assert [0] == [step.iteration for step in told]

@@ -60,8 +60,9 @@ class TimedByModel:
         self._real.start_arm(script, pinned=pinned)
         self._model.start_arm(script, pinned=pinned)
 
-    def execute(self, plan: IterationPlan) -> Execution:
+    def execute(self, plan: IterationPlan, meanwhile: object = None) -> Execution:
         """Compute the pass, and let its modelled time go by."""
+        del meanwhile
         self._model.execute(plan)
         return self._real.execute(plan)
 

@@ -183,7 +183,8 @@ class _Search(Service):
 
         A pass at twice what an arm can serve would go on for twice its arrivals' time.
         """
-        log, steps = self._begin(self._offer(at, rate), self._executor, self._known_script())
+        arm = self._offer(at, rate)
+        log = self._begin(arm, self._executor, self._known_script())
         late = LateTokens(
             self._experiment.prompts.requests,
             log.measured,
@@ -192,7 +193,7 @@ class _Search(Service):
             origin_ns=log.origin_ns,
         )
         is_lost = False
-        for step in steps:
+        for step in self._steps(arm, self._executor, log):
             log.observe(step)
             if is_lost := late.is_lost(step):
                 break

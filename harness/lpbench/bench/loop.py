@@ -5,7 +5,7 @@ Must not know: any schedule by name, torch, what is made of the log.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lpbench.executors.executor import Execution, Executor
@@ -61,11 +61,13 @@ def run_arm(
     num_layers: int,
     limits: Limits,
     origin_ns: int | None = None,
+    log: Callable[[Step], None] = lambda _: None,
 ) -> Iterator[Step]:
     """Serve `requests` under `policy` and yield every iteration.
 
     The executor has started the arm. Each iteration's time runs from before planning until its
-    tokens are there, so that a schedule pays for its own planning.
+    tokens are there, so that a schedule pays for its own planning. What becomes of an iteration is
+    nobody's time: where a device computes, it is logged while that works on the next one.
 
     Args:
         policy: the schedule.
@@ -75,10 +77,18 @@ def run_arm(
         limits: what bounds admission.
         origin_ns: when, on the executor's clock, the seconds of arrivals begin; None where they are
             iterations.
+        log: is told every iteration, in order, at the latest when the next one is over, and the
+            last one when there are no more.
 
     Raises:
         RunError: the schedule broke a rule.
     """
+    behind: list[Step] = []
+
+    def catch_up() -> None:
+        while behind:
+            log(behind.pop())
+
     queues = Queues(
         requests,
         num_layers=num_layers,
@@ -86,32 +96,38 @@ def run_arm(
         max_num_seqs=limits.max_num_seqs,
     )
     clock = _Iterations() if origin_ns is None else _Seconds(executor, origin_ns=origin_ns)
-    while not queues.is_finished:
-        if not queues.is_runnable:
-            clock.wait(queues.next_arrival)
-        start_ns = executor.now_ns()
-        arrived = queues.arrive(clock.now())
-        view = queues.begin()
-        for request in view.preempted:
-            executor.release(request)
-        plan = policy.plan(view)
-        check_plan(view, plan, policy)
-        execution = executor.execute(plan)
-        settled = queues.settle(plan)
-        stop_ns = executor.now_ns()
-        for request in settled.finished:
-            executor.release(request)
-        yield Step(
-            iteration=clock.iteration,
-            start_ns=start_ns,
-            stop_ns=stop_ns,
-            arrived=arrived,
-            preempted=view.preempted,
-            plan=plan,
-            execution=execution,
-            settled=settled,
-        )
-        clock.iteration += 1
+    try:
+        while not queues.is_finished:
+            if not queues.is_runnable:
+                clock.wait(queues.next_arrival)
+            start_ns = executor.now_ns()
+            arrived = queues.arrive(clock.now())
+            view = queues.begin()
+            for request in view.preempted:
+                executor.release(request)
+            plan = policy.plan(view)
+            check_plan(view, plan, policy)
+            execution = executor.execute(plan, catch_up)
+            settled = queues.settle(plan)
+            stop_ns = executor.now_ns()
+            for request in settled.finished:
+                executor.release(request)
+            catch_up()
+            step = Step(
+                iteration=clock.iteration,
+                start_ns=start_ns,
+                stop_ns=stop_ns,
+                arrived=arrived,
+                preempted=view.preempted,
+                plan=plan,
+                execution=execution,
+                settled=settled,
+            )
+            behind.append(step)
+            yield step
+            clock.iteration += 1
+    finally:
+        catch_up()
 
 
 class _Iterations:

@@ -6,7 +6,7 @@ Must not know: how a run is shown, what a schedule does, whether anything runs.
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import ClassVar, Literal
@@ -110,28 +110,28 @@ class Service:
         for arm in self._experiment.arms if self._machine.is_rehearsed else ():
             self._listener.stage(f"warm up {arm.label}", self._work())
             executor.start_arm(None)
-            deque(self._steps(arm, executor, origin_ns=None), maxlen=0)
+            deque(self._steps(arm, executor), maxlen=0)
         return executor
 
     def _serve(self, arm: ArmSpec, executor: Executor, script: Script | None) -> ServedLog:
         """Serve all requests to their end, and write the lines of the pass."""
-        log, steps = self._begin(arm, executor, script)
+        log = self._begin(arm, executor, script)
         lines = self._store.lines("iterations.jsonl")
-        for step in steps:
+
+        def keep(step: Step) -> None:
             log.observe(step)
             lines.append(log.line(one) for one in (step,))  # not made where nobody keeps them
+
+        deque(self._steps(arm, executor, log, keep), maxlen=0)
         self._store.lines("requests.jsonl").append(log.request_lines())
         return log
 
-    def _begin(
-        self, arm: ArmSpec, executor: Executor, script: Script | None
-    ) -> tuple[ServedLog, Iterator[Step]]:
-        """Return the pass over an arm, which runs as its steps are taken, and its empty log."""
+    def _begin(self, arm: ArmSpec, executor: Executor, script: Script | None) -> ServedLog:
+        """Return the empty log of a pass over an arm, whose clock runs from now on."""
         executor.start_arm(script)
         origin_ns = executor.now_ns()
         load = self._load or Load()
-        by_seconds = self._experiment.prompts.by_seconds
-        log = ServedLog(
+        return ServedLog(
             arm,
             self._experiment.prompts.requests,
             origin_ns=origin_ns,
@@ -139,24 +139,41 @@ class Service:
             slo=dict(load.slo),
             num_warmups=load.num_warmups,
             modelled=self._machine.sums(),
-            by_seconds=by_seconds,
+            by_seconds=self._experiment.prompts.by_seconds,
             pass_=self._command,
         )
-        return log, self._steps(arm, executor, origin_ns=origin_ns if by_seconds else None)
 
-    def _steps(self, arm: ArmSpec, executor: Executor, *, origin_ns: int | None) -> Iterator[Step]:
-        layers = self._experiment.shape.num_layers
-        steps = run_arm(
+    def _steps(
+        self,
+        arm: ArmSpec,
+        executor: Executor,
+        log: ServedLog | None = None,
+        told: Callable[[Step], None] = lambda _: None,
+    ) -> Iterator[Step]:
+        """Return the pass over an arm, which runs as its steps are taken.
+
+        Args:
+            arm: the schedule.
+            executor: has started the arm.
+            log: of the pass, for when the seconds of its arrivals begin; None to count them as
+                iterations.
+            told: hears every step.
+        """
+        by_seconds = log is not None and self._experiment.prompts.by_seconds
+
+        def heard(step: Step) -> None:
+            told(step)
+            self._listener.advance(len(step.settled.sampled))
+
+        return run_arm(
             arm.policy,
             self._experiment.prompts.requests,
             executor,
-            num_layers=layers,
+            num_layers=self._experiment.shape.num_layers,
             limits=self._experiment.limits(self._machine.num_kv_pages),
-            origin_ns=origin_ns,
+            origin_ns=log.origin_ns if log and by_seconds else None,
+            log=heard,
         )
-        for step in steps:
-            yield step
-            self._listener.advance(len(step.settled.sampled))
 
     def _work(self) -> int:
         """Tokens that an arm generates."""

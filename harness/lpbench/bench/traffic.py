@@ -8,8 +8,9 @@ Must not know: how a run is shown, what a schedule does.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,7 @@ from lpbench.bench.listener import Listener
 from lpbench.bench.loop import Step, run_arm
 from lpbench.bench.spec import RunSpec
 from lpbench.executors.executor import Evidence
+from lpbench.plan.iteration import IterationPlan
 from lpbench.record.provenance import digest, environment
 from lpbench.record.schema import Arm, Audit, Caution, Record
 from lpbench.record.store import RunStore
@@ -140,7 +142,7 @@ class _Run:
         for arm in self._experiment.arms:
             self._listener.stage(f"warm up {arm.label}", self._work())
             self._engine.executor.start_arm(None)
-            deque(self._steps(arm), maxlen=0)
+            self._run(arm)
 
     def fail(self, error: BaseException) -> None:
         """Leave a record that says the run failed, with what was done, once it has begun."""
@@ -171,8 +173,8 @@ class _Run:
             device=engine.known_device,
         )
         engine.executor.start_arm(script)
-        for step in self._steps(arm):
-            self._store.lines("iterations.jsonl").append([log.observe(step)])
+        lines = self._store.lines("iterations.jsonl")
+        self._run(arm, lambda step: lines.append([log.observe(step)]))
         self._store.lines("requests.jsonl").append(log.request_lines())
         unmeasured = self._instruments.unmeasured
         self._arms.append(log.to_record(cautions=self._cautions, dram=unmeasured))
@@ -211,9 +213,7 @@ class _Run:
             self._listener.stage(f"audit {arm.label}", self._work())
             tokens: dict[int, list[int]] = {r.index: [] for r in experiment.prompts.requests}
             probe = engine.start_audit(script, sampled_tokens(experiment.prompts.requests))
-            for step in self._steps(arm):
-                for request, token in step.execution.tokens.items():
-                    tokens[request].append(token)
+            self._run(arm, partial(_keep_tokens, tokens))
             seen.append(Witnessed(label=arm.label, tokens=tokens, evidence=probe.evidence()))
         if self._record_routing is not None:
             self._routing(seen[0].evidence).write(self._record_routing)
@@ -240,22 +240,29 @@ class _Run:
             },
         )
 
-    def _passes(self, arm: ArmSpec) -> Iterator[Step]:
+    def _run(self, arm: ArmSpec, log: Callable[[Step], None] = lambda _: None) -> None:
+        """Serve an arm's requests to their end; `log` is told every iteration."""
         experiment = self._experiment
-        return run_arm(
+
+        def told(step: Step) -> None:
+            log(step)
+            self._advance(step.plan)
+
+        steps = run_arm(
             arm.policy,
             experiment.prompts.requests,
             self._engine.executor,
             num_layers=experiment.shape.num_layers,
             limits=experiment.limits(self._engine.num_kv_pages),
+            log=told,
         )
+        deque(steps, maxlen=0)
 
-    def _steps(self, arm: ArmSpec) -> Iterator[Step]:
-        for step in self._passes(arm):
-            yield step
-            layers = self._experiment.shape.num_layers
-            rows = sum(len(s.layers) * s.num_prefill_rows for s in step.plan.segments(layers))
-            self._listener.advance(rows / layers + len(step.plan.decodes))
+    def _advance(self, plan: IterationPlan) -> None:
+        """Show how many rows have passed all layers."""
+        layers = self._experiment.shape.num_layers
+        rows = sum(len(s.layers) * s.num_prefill_rows for s in plan.segments(layers))
+        self._listener.advance(rows / layers + len(plan.decodes))
 
     def _work(self) -> int:
         """Rows an arm computes, when nobody is preempted."""
@@ -283,3 +290,8 @@ class _Run:
             audit=found,
             comparison=compare_arms(self._arms),
         )
+
+
+def _keep_tokens(tokens: Mapping[int, list[int]], step: Step) -> None:
+    for request, token in step.execution.tokens.items():
+        tokens[request].append(token)

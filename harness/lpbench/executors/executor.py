@@ -4,7 +4,7 @@ Owns: the Executor protocol and the plain values that cross it.
 Must not know: torch, schedules, files.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -120,8 +120,16 @@ class Executor(Protocol):
             pinned: send every row to the same experts: the control of the counter pass.
         """
 
-    def execute(self, plan: IterationPlan) -> Execution:
-        """Run one pass over the model."""
+    def execute(
+        self, plan: IterationPlan, meanwhile: Callable[[], None] | None = None
+    ) -> Execution:
+        """Run one pass over the model.
+
+        Args:
+            plan: the pass.
+            meanwhile: what the host has to do besides: called once a device has all of the pass,
+                before it is waited for. Not called where the host computes.
+        """
 
     def release(self, request: int) -> None:
         """Forget a request's KV cache: it is finished or was preempted."""

@@ -34,6 +34,8 @@ from lpbench.executors.torch_engine.weights import (
     layer_dims,
     model_dims,
 )
+from lpbench.plan.grid import Span, Tile
+from lpbench.plan.iteration import IterationPlan, PromptTile
 from lpbench.plan.request import Request
 from lpbench.plan.schedules import parse_schedule
 from lpbench.shape.catalogue import find_shape
@@ -227,6 +229,17 @@ def test_fused_kernels_read_nothing_on_the_host(
     assert any(step.plan.decodes and step.plan.prefill for step in steps)
     assert [(0,), *((len(step.execution.tokens),) for step in steps)] == reads.sizes
     assert graphs is None or graphs.replayed
+
+
+def test_the_host_does_other_things_before_it_reads_back(reads: Reads) -> None:
+    """What it is given for the meantime is done once the pass is launched, and once."""
+    executor = build(small(MODELS[0]), torch.bfloat16)
+    executor.start_arm(None)
+    before, seen = len(reads.sizes), []
+    tile = Tile(Span(0, 9), Span(0, LAYERS))
+    plan = IterationPlan(decodes=(), prefill=(PromptTile(0, tile),))
+    executor.execute(plan, lambda: seen.append(len(reads.sizes)))
+    assert ([before], before + 1) == (seen, len(reads.sizes))
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -4,7 +4,7 @@ Owns: where every request stands, the rows of each segment, the clock.
 Must not know: schedules, weights, wall time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from lpbench.executors.executor import Cost, Execution
 from lpbench.executors.roofline.cost import Roofline
@@ -48,8 +48,11 @@ class RooflineExecutor:
         self._prompt = {one.index: one.prompt_tokens for one in requests}
         self._known = {one.index: one.context_tokens + one.prompt_tokens for one in requests}
 
-    def execute(self, plan: IterationPlan) -> Execution:
-        """Let the time of one pass go by."""
+    def execute(
+        self, plan: IterationPlan, meanwhile: Callable[[], None] | None = None
+    ) -> Execution:
+        """Let the time of one pass go by; nobody waits for a device."""
+        del meanwhile
         cost = Cost()
         keys = self._decode_keys(plan.decodes)
         for segment in plan.segments(self._shape.num_layers):

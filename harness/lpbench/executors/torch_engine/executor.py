@@ -5,7 +5,7 @@ Must not know: schedules, counting rules, files.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -86,11 +86,17 @@ class TorchExecutor:
         self._drawn.is_pinned = pinned
         self._probe = probe
 
-    def execute(self, plan: IterationPlan) -> Execution:
+    def execute(
+        self, plan: IterationPlan, meanwhile: Callable[[], None] | None = None
+    ) -> Execution:
         """Run one pass and append a token to every request that is due one.
 
         The host waits for the device once, when the tokens and the bitmap are read back; so it
         does where no token is due, and the clock then tells when the pass was over.
+
+        Args:
+            plan: the pass.
+            meanwhile: done by the host while a GPU computes; not on a CPU.
 
         Raises:
             RunError: the device's memory is not enough, or the device failed.
@@ -102,6 +108,8 @@ class TorchExecutor:
                 chosen = logits.argmax(-1)
                 self._timer.stop()
                 launched_ns = self.now_ns()
+                if meanwhile is not None and self._device.type == "cuda":
+                    meanwhile()
                 tokens, bits = to_host(chosen, self._layers.bits())
         except torch.OutOfMemoryError:
             raise RunError(
