@@ -27,7 +27,8 @@ _SEEN_AT_ONCE = 1024
 _MANY_SEEN_AT_ONCE = 4096
 """The same where there are many: the less often, the less it waits for what it loads."""
 
-_WARPS = 8
+_WARPS, _MANY_WARPS = 8, 16
+"""Of a program; where there are many, 8 would leave a thread 16 pairs a step, too many to hold."""
 
 
 def align(*, ids: torch.Tensor, num_experts: int, block: int) -> ExpertBlocks:
@@ -44,7 +45,7 @@ def align(*, ids: torch.Tensor, num_experts: int, block: int) -> ExpertBlocks:
     if blocks.total * experts > _FEW:
         counts = ids.new_empty(num_experts)
         count_pairs_kernel[(num_experts,)](
-            ids, counts, blocks.total, TILE=_MANY_SEEN_AT_ONCE, num_warps=_WARPS
+            ids, counts, blocks.total, TILE=_MANY_SEEN_AT_ONCE, num_warps=_MANY_WARPS
         )
     place_pairs_kernel[(num_experts,)](
         ids,
@@ -59,7 +60,7 @@ def align(*, ids: torch.Tensor, num_experts: int, block: int) -> ExpertBlocks:
         BLOCK=block,
         COUNTED=max(_COUNTED_AT_ONCE // experts, 1),
         TILE=_SEEN_AT_ONCE if counts is None else _MANY_SEEN_AT_ONCE,
-        num_warps=_WARPS,
+        num_warps=_WARPS if counts is None else _MANY_WARPS,
     )
     return blocks
 
