@@ -70,6 +70,11 @@ class Target:
     shared: int
     has_tma: bool
 
+    @property
+    def major(self) -> int:
+        """First number of the capability."""
+        return self.capability // 10
+
 
 TARGETS = (
     Target("sm_80", 80, 163 * 1024, has_tma=False),
@@ -152,6 +157,7 @@ def _experts(shape: ModelShape, target: Target) -> Launches:
             num_experts=experts,
             dtype=torch.bfloat16,
             mxfp4=mxfp4,
+            major=target.major,
         )
         assert block == tiles.block_rows
         tiles = _on_chip(tiles, has_tma=target.has_tma)
@@ -229,7 +235,7 @@ def _heads(shape: ModelShape, _: Target) -> Launches:
     )
 
 
-def _attention(shape: ModelShape, _: Target) -> Launches:
+def _attention(shape: ModelShape, target: Target) -> Launches:
     sinks = _empty(shape.num_heads) if shape.has_sinks else None
     rows, out = _empty(ROWS, _width(shape)), _empty(ROWS, shape.num_heads * shape.head_dim)
     blocks = _ints(ROWS // query_rows(shape.num_heads // shape.num_kv_heads), 4)
@@ -239,7 +245,7 @@ def _attention(shape: ModelShape, _: Target) -> Launches:
             for kernel in (attend_decodes, attend_prompts)
         )
         yield f"decodes window {window}", partial(decodes, seats=_ints(ROWS), lengths=_ints(ROWS))
-        yield f"prompts window {window}", partial(prompts, blocks=blocks)
+        yield f"prompts window {window}", partial(prompts, blocks=blocks, major=target.major)
 
 
 def _router(shape: ModelShape, _: Target) -> Launches:

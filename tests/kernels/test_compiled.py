@@ -18,9 +18,8 @@ from tools.compiled import TARGETS, Compiled, Target
 ROOT = Path(__file__).parents[2]
 KERNELS = ROOT / "harness/lpbench/executors/torch_engine/kernels"
 
-MOST_BYTES = 512
-"""Of stack and local memory a thread, where 128 rows are too many for the registers but of Hopper:
-the tiles are Hopper's first."""
+SPILLS = {("sm_100", "prompts window 128"): 16}
+"""Bytes a thread of what still spills, by chip and launch: GPT-OSS's window, in Triton 3.6."""
 
 
 @pytest.fixture(scope="module", params=TARGETS, ids=lambda target: target.name)
@@ -70,13 +69,10 @@ def test_shared_memory_is_what_a_program_can_have(compiled: list[Compiled], targ
     assert [] == [one for one in compiled if one.shared > target.shared]
 
 
-def test_experts_stay_in_registers(compiled: list[Compiled], target: Target) -> None:
-    """No value of theirs goes to memory on Hopper, nor anywhere at up to 64 rows."""
-    spilled = [one for one in experts(compiled) if one.spills]
-    if target.name == "sm_90a":
-        assert [] == spilled
-    assert [] == [one for one in spilled if one.local > MOST_BYTES]
-    assert {"128"} >= {one.launch.split()[-1] for one in spilled}
+def test_kernels_stay_in_registers(compiled: list[Compiled], target: Target) -> None:
+    """No value goes to memory: the experts' kernels at any block, and all others."""
+    spilled = [one for one in compiled if one.spills]
+    assert [] == [one for one in spilled if one.local > SPILLS.get((target.name, one.launch), 0)]
 
 
 def test_experts_use_the_chips_own_units(compiled: list[Compiled], target: Target) -> None:

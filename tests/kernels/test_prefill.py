@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 import torch
 
+from lpbench.executors.torch_engine.kernels.chip import AMPERE, HOPPER
 from lpbench.executors.torch_engine.kernels.fused import query_rows
 from lpbench.executors.torch_engine.kernels.prefill import attend_prompts
 from tests.kernels.sequences import Heads, attend_to, fill_pages
@@ -36,6 +37,7 @@ def attend(
     with_sinks: bool = False,
     rows: int | None = None,
     dtype: torch.dtype = torch.float32,
+    major: int = HOPPER,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the reference's output and the kernel's."""
     generator = torch.Generator().manual_seed(len(prompts))
@@ -50,7 +52,7 @@ def attend(
         "sinks": sinks if with_sinks else None,
     }
     heads.reference().attend_prompts(qkv, pages, **keywords, out=outs[0])
-    attend_prompts(qkv=qkv, pages=pages, **keywords, out=outs[1])
+    attend_prompts(qkv=qkv, pages=pages, **keywords, out=outs[1], major=major)
     return outs[0], outs[1]
 
 
@@ -80,11 +82,17 @@ def test_blocks_may_be_smaller(rows: int) -> None:
     torch.testing.assert_close(expected, out)
 
 
+@pytest.mark.parametrize("major", [AMPERE, HOPPER])
 @pytest.mark.parametrize("window", [0, 17])
-def test_half_precision_is_rounded_where_it_is_stored(window: int) -> None:
+def test_half_precision_is_rounded_where_it_is_stored(window: int, major: int) -> None:
     """Two bytes an element, so in larger tiles: as near to the reference as it is rounded."""
     expected, out = attend(
-        Heads(8), [(0, 16), (100, 28)], window=window, with_sinks=True, dtype=torch.float16
+        Heads(8),
+        [(0, 16), (100, 28)],
+        window=window,
+        with_sinks=True,
+        dtype=torch.float16,
+        major=major,
     )
     torch.testing.assert_close(expected, out, atol=2e-3, rtol=2e-3)
 

@@ -1,13 +1,15 @@
 """How the experts' two matmuls are cut into the work of one program each.
 
 Owns: the shipped choice, a pure function of how much there is to do.
-Must not know: Triton, the chip, what a tuning run found.
+Must not know: Triton, which chip there is, what a tuning run found.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+
+from lpbench.executors.torch_engine.kernels.chip import AMPERE, BLACKWELL, HOPPER
 
 FEWEST_BLOCK_ROWS, MOST_BLOCK_ROWS = 16, 128
 """Pairs of a block: what tensor cores take at least, and what registers hold."""
@@ -50,7 +52,9 @@ class ExpertTiles:
     down: Tile
 
 
-def choose_tiles(*, pairs: int, num_experts: int, dtype: torch.dtype, mxfp4: bool) -> ExpertTiles:
+def choose_tiles(
+    *, pairs: int, num_experts: int, dtype: torch.dtype, mxfp4: bool, major: int = HOPPER
+) -> ExpertTiles:
     """Return the shipped tiles: a start for a tuning run, and good without one.
 
     A block holds twice an expert's mean pairs, rounded up to a power of two, where that is not too
@@ -61,12 +65,14 @@ def choose_tiles(*, pairs: int, num_experts: int, dtype: torch.dtype, mxfp4: boo
         num_experts: of the layer.
         dtype: of the activations; in float32 tiles are for correctness alone.
         mxfp4: whether the matrices are packed.
+        major: first number of the chip's compute capability.
     """
     if dtype == torch.float32:
         return _EXACT
     twice = -(-2 * pairs // num_experts)
     rows = min(max(FEWEST_BLOCK_ROWS, 1 << (twice - 1).bit_length()), MOST_BLOCK_ROWS)
-    return (_PACKED if mxfp4 else _PLAIN)[rows]
+    tiles = (_PACKED if mxfp4 else _PLAIN)[rows]
+    return _OFF_HOPPER.get((major, mxfp4), tiles) if rows == MOST_BLOCK_ROWS else tiles
 
 
 _EXACT = ExpertTiles(
@@ -126,3 +132,15 @@ _PACKED: Mapping[int, ExpertTiles] = {
         down=Tile(columns=128, inner=64, warps=8, stages=3),
     ),
 }
+
+_OFF_HOPPER: Mapping[tuple[int, bool], ExpertTiles] = {
+    (AMPERE, False): replace(_PLAIN[128], gate_up=Tile(columns=128, inner=32, warps=8, stages=5)),
+    (AMPERE, True): replace(_PACKED[128], gate_up=Tile(columns=128, inner=32, warps=8, stages=5)),
+    (BLACKWELL, False): replace(_PLAIN[128], down=Tile(columns=128, inner=64, warps=8, stages=3)),
+}
+"""Blocks of 128 rows, by chip and whether packed, where Hopper's would not stay in registers.
+
+Ampere's tensor cores take both operands from registers: half as long a step leaves room for them.
+Blackwell's keep the product in a memory of their own, out of which a thread at last reads a column,
+and weighs every row of it: of half the columns, half the rows are another thread's.
+"""

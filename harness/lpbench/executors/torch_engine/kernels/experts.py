@@ -15,6 +15,7 @@ import triton.language as tl
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from lpbench.executors.torch_engine.kernels.blocks import ExpertBlocks
+from lpbench.executors.torch_engine.kernels.chip import HOPPER, major_of
 from lpbench.executors.torch_engine.kernels.expert_tiles import Tile
 from lpbench.executors.torch_engine.kernels.mxfp4 import Mxfp4
 from lpbench.executors.torch_engine.kernels.unpack import GROUP, unpack
@@ -139,7 +140,7 @@ def _operands(
 
 def _can_tma(weights: torch.Tensor) -> bool:
     """Return whether the chip has the copy engine, and the strides please it."""
-    has_engine = not weights.is_cuda or torch.cuda.get_device_capability(weights.device) >= (9, 0)
+    has_engine = major_of(weights.device) >= HOPPER
     return has_engine and weights.stride(1) * weights.element_size() % _TMA_ALIGNMENT == 0
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from lpbench.executors.torch_engine.kernels import align, decode, experts, heads, norm, prefill
 from lpbench.executors.torch_engine.kernels import router as routers
 from lpbench.executors.torch_engine.kernels.blocks import ExpertBlocks
+from lpbench.executors.torch_engine.kernels.chip import major_of
 from lpbench.executors.torch_engine.kernels.expert_tiles import ExpertTiles, choose_tiles
 from lpbench.executors.torch_engine.kernels.fused import Routing
 from lpbench.executors.torch_engine.kernels.mxfp4 import Mxfp4
@@ -111,7 +112,13 @@ class TritonKernels:
     ) -> None:
         """Launch `prefill.attend_prompts`."""
         prefill.attend_prompts(
-            qkv=qkv, pages=pages, blocks=blocks, window=window, sinks=sinks, out=out
+            qkv=qkv,
+            pages=pages,
+            blocks=blocks,
+            window=window,
+            sinks=sinks,
+            out=out,
+            major=major_of(qkv.device),
         )
 
     def route(self, logits: torch.Tensor, routing: Routing) -> tuple[torch.Tensor, torch.Tensor]:
@@ -125,7 +132,7 @@ class TritonKernels:
 
     def align(self, ids: torch.Tensor) -> ExpertBlocks:
         """Launch `align.align` with the tiles' blocks."""
-        block = self._tiles(ids.numel()).block_rows
+        block = self._tiles(ids.numel(), ids.device).block_rows
         return align.align(ids=ids, num_experts=self._shape.num_experts, block=block)
 
     def gate_up(
@@ -143,7 +150,7 @@ class TritonKernels:
             blocks=blocks,
             top_k=self._shape.top_k,
             limit=self._shape.swiglu_limit if self._is_gpt_oss else None,
-            tile=self._tiles(blocks.total).gate_up,
+            tile=self._tiles(blocks.total, rows.device).gate_up,
         )
 
     def down(
@@ -161,13 +168,14 @@ class TritonKernels:
             bias=bias,
             blocks=blocks,
             share=share,
-            tile=self._tiles(blocks.total).down,
+            tile=self._tiles(blocks.total, inner.device).down,
         )
 
-    def _tiles(self, pairs: int) -> ExpertTiles:
+    def _tiles(self, pairs: int, device: torch.device) -> ExpertTiles:
         return choose_tiles(
             pairs=pairs,
             num_experts=self._shape.num_experts,
             dtype=self._dtype,
             mxfp4=self._mxfp4,
+            major=major_of(device),
         )

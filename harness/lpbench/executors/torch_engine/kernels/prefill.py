@@ -11,6 +11,7 @@ import torch
 import triton
 import triton.language as tl
 
+from lpbench.executors.torch_engine.kernels.chip import AMPERE, HOPPER
 from lpbench.executors.torch_engine.kernels.fused import query_rows
 from lpbench.executors.torch_engine.kernels.pages import Pages
 from lpbench.executors.torch_engine.kernels.tiles import LOG2_E, add_tile, locate, start_rows
@@ -19,6 +20,10 @@ TILES = {2: (64, 5), 4: (16, 1)}
 """Keys of a step and stages, by bytes of an element. Keys wait for their pages' numbers, which
 takes two stages a step: with fewer than five, no tile would be in flight while another is worked
 on. float32 has no fast units and needs twice the room: a size that fits, to compare with."""
+
+AMPERE_TILES = TILES | {2: (32, 9)}
+"""The same on Ampere, whose tensor cores take both operands from registers: half the keys, and as
+many in flight."""
 
 
 def attend_prompts(
@@ -29,6 +34,7 @@ def attend_prompts(
     window: int,
     sinks: torch.Tensor | None,
     out: torch.Tensor,
+    major: int = HOPPER,
 ) -> None:
     """Let rows of prompts attend causally to the keys up to their own.
 
@@ -41,12 +47,13 @@ def attend_prompts(
         window: keys each query sees, itself included; 0 for all.
         sinks: [Q], a logit per head that takes probability and gives no value.
         out: [R, Q * D].
+        major: first number of the chip's compute capability.
     """
     _, kv_heads, page_tokens, head_dim = pages.keys.shape
     heads = out.shape[1] // head_dim
     if not len(blocks):
         return
-    tile, stages = TILES[qkv.element_size()]
+    tile, stages = (AMPERE_TILES if major == AMPERE else TILES)[qkv.element_size()]
     attend_block_kernel[(len(blocks), kv_heads)](
         qkv,
         pages.keys,
