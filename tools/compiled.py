@@ -142,7 +142,7 @@ def _on_chip(tiles: ExpertTiles, *, has_tma: bool) -> ExpertTiles:
 
 
 def _experts(shape: ModelShape, target: Target) -> Launches:
-    """All shipped tiles: one for each size of a block, with plain weights and with packed ones."""
+    """All shipped tiles: of each size of a block, with plain and packed weights, and of float32."""
     experts, hidden, inner = shape.num_experts, shape.hidden_size, shape.expert_size
     is_gpt_oss = shape.family == "gpt_oss"
 
@@ -150,12 +150,13 @@ def _experts(shape: ModelShape, target: Target) -> Launches:
         blocks, scales = (_empty(experts, outs, ins // per, dtype=torch.uint8) for per in (2, 32))
         return Mxfp4(blocks, scales)
 
-    def variants(*, mxfp4: bool, block: int) -> Launches:
+    def variants(*, mxfp4: bool, block: int, dtype: torch.dtype = torch.bfloat16) -> Launches:
+        values = partial(_empty, dtype=dtype)
         rows = block * experts // (2 * shape.top_k)
         tiles = choose_tiles(
             pairs=rows * shape.top_k,
             num_experts=experts,
-            dtype=torch.bfloat16,
+            dtype=dtype,
             mxfp4=mxfp4,
             major=target.major,
         )
@@ -163,13 +164,15 @@ def _experts(shape: ModelShape, target: Target) -> Launches:
         tiles = _on_chip(tiles, has_tma=target.has_tma)
         blocks = ExpertBlocks.empty(_ints(rows, shape.top_k), num_experts=experts, block=block)
         form = "mxfp4" if mxfp4 else "bf16"
+        if dtype == torch.float32:
+            form = "mxfp4-float32" if mxfp4 else "float32"
         yield (
             f"gate_up {form} {block}",
             partial(
                 gate_up,
-                rows=_empty(rows, hidden),
-                matrices=packed(2 * inner, hidden) if mxfp4 else _empty(experts, hidden, 2 * inner),
-                bias=_empty(experts, 2 * inner) if shape.has_expert_bias else None,
+                rows=values(rows, hidden),
+                matrices=packed(2 * inner, hidden) if mxfp4 else values(experts, hidden, 2 * inner),
+                bias=values(experts, 2 * inner) if shape.has_expert_bias else None,
                 blocks=blocks,
                 top_k=shape.top_k,
                 limit=shape.swiglu_limit if is_gpt_oss else None,
@@ -180,9 +183,9 @@ def _experts(shape: ModelShape, target: Target) -> Launches:
             f"down {form} {block}",
             partial(
                 down,
-                inner=_empty(len(blocks.pairs), inner),
-                matrices=packed(hidden, inner) if mxfp4 else _empty(experts, inner, hidden),
-                bias=_empty(experts, hidden) if shape.has_expert_bias else None,
+                inner=values(len(blocks.pairs), inner),
+                matrices=packed(hidden, inner) if mxfp4 else values(experts, inner, hidden),
+                bias=values(experts, hidden) if shape.has_expert_bias else None,
                 blocks=blocks,
                 share=_empty(rows, shape.top_k, dtype=torch.float32),
                 tile=tiles.down,
@@ -192,6 +195,7 @@ def _experts(shape: ModelShape, target: Target) -> Launches:
     for mxfp4 in (False, True) if is_gpt_oss else (False,):
         for block in (16, 32, 64, 128):
             yield from variants(mxfp4=mxfp4, block=block)
+        yield from variants(mxfp4=mxfp4, block=16, dtype=torch.float32)
 
 
 def _norms(shape: ModelShape, _: Target) -> Launches:

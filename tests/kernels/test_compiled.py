@@ -70,17 +70,16 @@ def test_shared_memory_is_what_a_program_can_have(compiled: list[Compiled], targ
 
 
 def test_kernels_stay_in_registers(compiled: list[Compiled], target: Target) -> None:
-    """No value goes to memory: the experts' kernels at any block, and all others."""
+    """No value goes to memory, in the experts' kernels at any block and in float32 too."""
     spilled = [one for one in compiled if one.spills]
     assert [] == [one for one in spilled if one.local > SPILLS.get((target.name, one.launch), 0)]
 
 
 def test_experts_use_the_chips_own_units(compiled: list[Compiled], target: Target) -> None:
-    """Its tensor cores at any block, and the copy engine where there is one."""
+    """Its tensor cores at any block, but in float32, and the copy engine where there is one."""
     unit = {"sm_80": "HMMA", "sm_90a": "HGMMA", "sm_100": "UTCHMMA"}[target.name]
     copies = "UTMALDG" if target.has_tma else "LDGSTS"
-    forms = {tuple(one.launch.split()[1:]) for one in experts(compiled)}
+    fast = [one for one in experts(compiled) if "float32" not in one.launch]
+    forms = {tuple(one.launch.split()[1:]) for one in fast}
     assert set(product(("bf16", "mxfp4"), ("16", "32", "64", "128"))) == forms
-    assert [] == [
-        one for one in experts(compiled) if not one.counts[unit] or not one.counts[copies]
-    ]
+    assert [] == [one for one in fast if not one.counts[unit] or not one.counts[copies]]
