@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from lpbench.bench.loop import Limits
 from lpbench.executors.torch_engine.kernels.launch import TritonKernels
+from lpbench.executors.torch_engine.kernels.tile_table import TileTable
 from lpbench.plan.request import Request
 from lpbench.shape.model import ModelShape
 from tests.arms import build_bench, build_fused_bench, single_thread
@@ -50,7 +51,7 @@ FAMILIES: dict[str, Callable[[Path, int], PreTrainedModel]] = {
 
 def kernels(shape: ModelShape) -> TritonKernels:
     """Return what computes."""
-    return TritonKernels(shape, dtype=torch.float32)
+    return TritonKernels(shape, tiles=TileTable.of(shape, dtype=torch.float32))
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +93,9 @@ def test_packed_experts_give_transformers_logits(tmp_path: Path) -> None:
     bench = build_fused_bench(
         tmp_path,
         REQUESTS,
-        kernels=lambda shape: TritonKernels(shape, dtype=torch.float32, mxfp4=True),
+        kernels=lambda shape: TritonKernels(
+            shape, tiles=TileTable.of(shape, dtype=torch.float32, mxfp4=True)
+        ),
         graphs=None,
         packed=True,
     )

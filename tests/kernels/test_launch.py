@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lpbench.executors.torch_engine.kernels.expert_tiles import ExpertTiles, Tile
 from lpbench.executors.torch_engine.kernels.launch import TritonKernels
 from lpbench.executors.torch_engine.kernels.reference import ReferenceKernels
+from lpbench.executors.torch_engine.kernels.tile_table import TileTable
 from lpbench.shape.model import ModelShape
 from tests.kernels.tiny import GPT_OSS, QWEN
 
@@ -22,8 +24,18 @@ def test_the_activation_is_the_familys(shape: ModelShape) -> None:
     dims = (shape.num_experts, shape.hidden_size, 2 * shape.expert_size)
     matrices = torch.randn(dims, generator=generator) / shape.hidden_size**0.5
     ids = torch.randint(0, shape.num_experts, (5, shape.top_k), generator=generator).int()
-    ours, theirs = TritonKernels(shape, dtype=torch.float32), ReferenceKernels(shape)
+    tiles = TileTable.of(shape, dtype=torch.float32)
+    ours, theirs = TritonKernels(shape, tiles=tiles), ReferenceKernels(shape)
     blocks = theirs.align(ids)
     held = blocks.pairs < blocks.total
     expected = theirs.gate_up(rows, matrices, None, blocks)[held]
     torch.testing.assert_close(ours.gate_up(rows, matrices, None, blocks)[held], expected)
+
+
+def test_tiles_follow_the_rows() -> None:
+    """Pairs come in blocks of what was tuned for their number of rows, others in shipped ones."""
+    tile = Tile(columns=16, inner=16, warps=4, stages=1)
+    tuned = {4: ExpertTiles(block_rows=32, gate_up=tile, down=tile)}
+    kernels = TritonKernels(QWEN, tiles=TileTable.of(QWEN, dtype=torch.float32, tuned=tuned))
+    blocks = {rows: kernels.align(torch.zeros(rows, 3).int()).block for rows in (2, 3, 4, 5)}
+    assert {2: 16, 3: 32, 4: 32, 5: 16} == blocks

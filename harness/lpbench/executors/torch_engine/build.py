@@ -1,6 +1,7 @@
 """From a shape and a choice of weights to an executor that is ready to run.
 
-Owns: the choice between a checkpoint and drawn weights, how the executor's parts go together.
+Owns: the choice between a checkpoint and drawn weights, how the executor's parts go together, and
+those of a tuner of its kernels.
 Must not know: schedules, records, how much memory there is.
 """
 
@@ -9,17 +10,24 @@ from pathlib import Path
 
 import torch
 
-from lpbench.errors import RunError
 from lpbench.executors.torch_engine.checkpoint import load_weights
 from lpbench.executors.torch_engine.choice import TRITON, Kernels, pick_kernels
-from lpbench.executors.torch_engine.device import DTYPES, compute_on, keep_freed_memory
+from lpbench.executors.torch_engine.device import (
+    DTYPES,
+    compute_on,
+    errors_of_the_device,
+    keep_freed_memory,
+)
 from lpbench.executors.torch_engine.drawn import DrawnExperts
 from lpbench.executors.torch_engine.executor import TorchExecutor
 from lpbench.executors.torch_engine.fused_layers import Capacity, FusedLayers
 from lpbench.executors.torch_engine.graphs import CudaGraphs, Graphs
+from lpbench.executors.torch_engine.kernels.expert_tiles import ExpertTiles
 from lpbench.executors.torch_engine.kernels.fused import FusedKernels
+from lpbench.executors.torch_engine.kernels.tile_table import TUNED_ROWS, TileTable
 from lpbench.executors.torch_engine.sequences import Sequences
 from lpbench.executors.torch_engine.torch_layers import TorchLayers
+from lpbench.executors.torch_engine.tuning import Tuner
 from lpbench.executors.torch_engine.weights import ModelWeights, dummy_weights
 from lpbench.plan.request import Request
 from lpbench.shape.model import ModelShape
@@ -40,6 +48,7 @@ def build_executor(
     layers: str = "torch",
     capacity: Capacity | None = None,
     captured: bool = True,
+    tiles: TileTable | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TorchExecutor:
     """Load or draw the weights and return the executor of a workload.
@@ -56,6 +65,7 @@ def build_executor(
         layers: whose kernels, as `choice.Kernels.layers` has them.
         capacity: what to give passes room for; Triton's kernels take their memory by it.
         captured: whether Triton's kernels are captured; no pass that is listened to replays them.
+        tiles: of the experts in Triton's kernels; None for the shipped ones.
         progress: called with (tensors loaded, tensors in all).
 
     Raises:
@@ -67,7 +77,7 @@ def build_executor(
     keep_freed_memory()
     compute_on(device)
     kernels = pick_kernels(shape, device=device, dtype=dtype, layers=layers)
-    try:
+    with errors_of_the_device(f"{shape.name!r} was loaded"):
         if folder is None:
             weights = dummy_weights(shape, dtype=dtype, device=device, seed=seed, packed=packed)
         else:
@@ -87,20 +97,15 @@ def build_executor(
             shape,
             weights,
             kernels=kernels,
-            fused=TritonKernels(shape, dtype=dtype, mxfp4=packed),
+            fused=TritonKernels(
+                shape, tiles=tiles or TileTable.of(shape, dtype=dtype, mxfp4=packed)
+            ),
             graphs=CudaGraphs(device) if captured else None,
             requests=requests,
             ids=ids,
             draws=draws,
             capacity=capacity,
         )
-    except torch.AcceleratorError as error:
-        raise RunError(f"the device failed: {str(error).partition(chr(10))[0]}") from error
-    except torch.OutOfMemoryError:
-        raise RunError(
-            f"the device ran out of memory while {shape.name!r} was loaded; does another process "
-            "use it?"
-        ) from None
 
 
 def torch_executor(
@@ -164,4 +169,29 @@ def fused_executor(
         sequences=sequences,
         drawn=drawn,
         captured=captured,
+    )
+
+
+def build_tuner(shape: ModelShape, precision: Precision, *, device: str, cache_bytes: int) -> Tuner:
+    """Return a tuner of Triton's kernels, its weights drawn; arguments as `Tuner` has them."""
+    from lpbench.executors.torch_engine.kernels.launch import (  # noqa: PLC0415 - not everywhere
+        REFUSALS,
+        TritonKernels,
+    )
+
+    dtype, packed = DTYPES[precision.computed_in], precision.is_packed
+
+    def kernels(tiles: ExpertTiles) -> TritonKernels:
+        tuned = dict.fromkeys(TUNED_ROWS, tiles)
+        return TritonKernels(
+            shape, tiles=TileTable.of(shape, dtype=dtype, mxfp4=packed, tuned=tuned)
+        )
+
+    return Tuner(
+        shape,
+        precision,
+        device=torch.device(device),
+        cache_bytes=cache_bytes,
+        kernels=kernels,
+        refusals=REFUSALS,
     )

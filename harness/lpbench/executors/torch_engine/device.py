@@ -5,13 +5,14 @@ Must not know: what will run on it.
 """
 
 import ctypes
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import torch
 
-from lpbench.errors import InputError, UnavailableError
+from lpbench.errors import InputError, RunError, UnavailableError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -51,6 +52,22 @@ def compute_on(device: torch.device) -> None:
     torch.backends.cuda.enable_cudnn_sdp(False)  # noqa: FBT003 - as torch has it
     if device.type == "cuda":
         torch.cuda.set_device(device)
+
+
+@contextmanager
+def errors_of_the_device(meanwhile: str) -> Iterator[None]:
+    """Tell in one line what goes wrong with the device, `meanwhile` being what was done.
+
+    Raises:
+        RunError: its memory is not enough, or it failed.
+    """
+    try:
+        yield
+    except torch.AcceleratorError as error:
+        raise RunError(f"the device failed: {str(error).partition(chr(10))[0]}") from error
+    except torch.OutOfMemoryError:
+        msg = f"the device ran out of memory while {meanwhile}; does another process use it?"
+        raise RunError(msg) from None
 
 
 def keep_freed_memory() -> None:
@@ -116,6 +133,17 @@ def cache_bytes(device: torch.device) -> int | None:
             text = path.read_text(encoding="ascii").strip()
             sizes.append(int(text.rstrip("KM")) << {"K": 10, "M": 20}.get(text[-1:], 0))
     return max(sizes, default=None)
+
+
+RESERVED_SHARED_BYTES = 1024
+"""Of an SM's shared memory, what CUDA keeps of each program's (CUDA C++ Programming Guide, compute
+capabilities 8.0 to 12.0)."""
+
+
+def shared_bytes(device: torch.device) -> int:
+    """Return the shared memory that a program on a GPU can have: an SM's, where it is alone."""
+    properties = torch.cuda.get_device_properties(device)
+    return int(properties.shared_memory_per_multiprocessor) - RESERVED_SHARED_BYTES
 
 
 def device_facts(device: torch.device) -> dict[str, str | int | None]:

@@ -6,31 +6,28 @@ Must not know: how a kernel computes, requests, graphs.
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows
+from triton.errors import TritonError
 
 from lpbench.executors.torch_engine.kernels import align, decode, experts, heads, norm, prefill
 from lpbench.executors.torch_engine.kernels import router as routers
 from lpbench.executors.torch_engine.kernels.blocks import ExpertBlocks
 from lpbench.executors.torch_engine.kernels.chip import major_of
-from lpbench.executors.torch_engine.kernels.expert_tiles import ExpertTiles, choose_tiles
 from lpbench.executors.torch_engine.kernels.fused import Routing
 from lpbench.executors.torch_engine.kernels.mxfp4 import Mxfp4
 from lpbench.executors.torch_engine.kernels.pages import Pages
+from lpbench.executors.torch_engine.kernels.tile_table import TileTable
 from lpbench.shape.model import ModelShape
+
+REFUSALS = (TritonError, RuntimeError)
+"""What a launch raises with tiles that the compiler or the device does not take."""
 
 
 class TritonKernels:
     """`fused.FusedKernels` in Triton; dense matmuls are the vendor's."""
 
-    def __init__(self, shape: ModelShape, *, dtype: torch.dtype, mxfp4: bool = False) -> None:
-        """Take the model.
-
-        Args:
-            shape: its geometry.
-            dtype: of its activations.
-            mxfp4: whether its experts are packed.
-        """
-        self._shape = shape
-        self._dtype, self._mxfp4 = dtype, mxfp4
+    def __init__(self, shape: ModelShape, *, tiles: TileTable) -> None:
+        """Take the model's geometry, and the tiles of its experts by rows."""
+        self._shape, self._table = shape, tiles
         self._is_gpt_oss = shape.family == "gpt_oss"
 
     def add_norm(
@@ -132,7 +129,7 @@ class TritonKernels:
 
     def align(self, ids: torch.Tensor) -> ExpertBlocks:
         """Launch `align.align` with the tiles' blocks."""
-        block = self._tiles(ids.numel(), ids.device).block_rows
+        block = self._table.tiles(ids.numel()).block_rows
         return align.align(ids=ids, num_experts=self._shape.num_experts, block=block)
 
     def gate_up(
@@ -150,7 +147,7 @@ class TritonKernels:
             blocks=blocks,
             top_k=self._shape.top_k,
             limit=self._shape.swiglu_limit if self._is_gpt_oss else None,
-            tile=self._tiles(blocks.total, rows.device).gate_up,
+            tile=self._table.tiles(blocks.total).gate_up,
         )
 
     def down(
@@ -168,14 +165,5 @@ class TritonKernels:
             bias=bias,
             blocks=blocks,
             share=share,
-            tile=self._tiles(blocks.total, inner.device).down,
-        )
-
-    def _tiles(self, pairs: int, device: torch.device) -> ExpertTiles:
-        return choose_tiles(
-            pairs=pairs,
-            num_experts=self._shape.num_experts,
-            dtype=self._dtype,
-            mxfp4=self._mxfp4,
-            major=major_of(device),
+            tile=self._table.tiles(blocks.total).down,
         )
