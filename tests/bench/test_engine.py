@@ -173,12 +173,15 @@ def test_mxfp4_needs_a_gpu(tmp_path: Path) -> None:
 def test_packed_experts_stay_packed_in_the_audit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An mxfp4 run is audited in float32 on the same packed experts."""
-    built: list[Precision] = []
+    """An mxfp4 run is audited in float32 on the same packed experts, by the shipped tiles."""
+    built: list[tuple[Precision, object]] = []
 
-    def keep(*_: object, precision: Precision, **__: object) -> None:
-        built.append(precision)
+    def keep(*_: object, precision: Precision, tiles: object, **__: object) -> None:
+        built.append((precision, tiles))
 
+    monkeypatch.setenv("LPBENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda _: "NVIDIA H200")
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda _: (9, 0))
     monkeypatch.setattr("lpbench.executors.torch_engine.choice._check_triton", lambda *_: None)
     monkeypatch.setattr("lpbench.executors.torch_engine.build.build_executor", keep)
     monkeypatch.setattr(AVAILABLE, lambda _: 30 * 10**9)
@@ -186,7 +189,7 @@ def test_packed_experts_stay_packed_in_the_audit(
     engine.load_for_audit()
     held = PRECISIONS["mxfp4"]
     assert ("mxfp4", held) == (engine.spec["dtype"], engine.precision)
-    assert ("float32", [held.widened]) == (engine.audit_dtype, built)
+    assert ("float32", [(held.widened, None)]) == (engine.audit_dtype, built)
 
 
 def test_a_float32_engine_is_its_own_auditor(tmp_path: Path) -> None:

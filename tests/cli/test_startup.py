@@ -13,6 +13,7 @@ COMMANDS = (
     "energy",
     "latency",
     "bench-engine",
+    "tune",
     "sweep",
     "plan",
     "compare",

@@ -15,6 +15,7 @@ install_to() { # folder, wheels: whole or not at all
 [ -d "$sampler" ] || install_to "$sampler" "$house"/sampler/*.whl
 export PYTHONPATH=$PWD/harness:$site${PYTHONPATH:+:$PYTHONPATH}
 export LPBENCH_CUPTI=${LPBENCH_CUPTI:-$sampler}
+export LPBENCH_CACHE=${LPBENCH_CACHE:-$PWD/.gpu/cache}
 export LPBENCH_RESULTS=${LPBENCH_RESULTS:-results/runs/gpu}
 mkdir -p "$LPBENCH_RESULTS"
 

@@ -19,6 +19,7 @@ def run_cautions(experiment: Experiment, engine: Engine) -> list[Caution]:
     """Return the warnings about routing, prompts, caches, kernels and the pool; it is loaded."""
     kernels = engine.facts.get("kernels")
     copying = isinstance(kernels, dict) and kernels.get("experts") == COPYING
+    ignored = kernels.get("tiles_ignored") if isinstance(kernels, dict) else None
     message = f"the experts run as '{COPYING}', which copies weights: they are read more than once"
     return [
         *routing_cautions(
@@ -31,6 +32,7 @@ def run_cautions(experiment: Experiment, engine: Engine) -> list[Caution]:
             cache_bytes=engine.cache_bytes,
         ),
         *([Caution(code="weights_copied", message=message)] if copying else []),
+        *([Caution(code="tiles_ignored", message=str(ignored))] if ignored else []),
         *_pool_cautions(experiment, engine.num_kv_pages),
     ]
 

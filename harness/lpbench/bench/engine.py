@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from lpbench.bench.experiment import Experiment
 from lpbench.bench.spec import RunSpec
+from lpbench.bench.tiles import RunTiles, find_tiles
 from lpbench.errors import InputError
 from lpbench.meters.driver import driver_version
 from lpbench.plan.grid import Span, Tile
@@ -41,7 +42,7 @@ class Engine:
                 there is, or a checkpoint that is not the model's.
             UnavailableError: the device is not there.
         """
-        from lpbench.executors.torch_engine.choice import pick_kernels
+        from lpbench.executors.torch_engine.choice import TRITON, pick_kernels
         from lpbench.executors.torch_engine.device import (
             DTYPES,
             cache_bytes,
@@ -63,6 +64,9 @@ class Engine:
             dtype=DTYPES[self.precision.computed_in],
             layers=spec.kernels,
         )
+        self._tiles: RunTiles | None = None
+        if self._kernels.layers == TRITON:
+            self._tiles = find_tiles(experiment.shape, self.precision, self.device)
         self._memory = self._plan_memory(self.precision, experiment.num_kv_pages)
         self.cache_bytes = cache_bytes(self._device)
         self.num_kv_pages = self._memory.num_kv_pages
@@ -108,7 +112,8 @@ class Engine:
             InputError: the checkpoint cannot be loaded.
         """
         self._executor = self._build(self.precision, captured=captured)
-        self.facts = {**self.facts, "kernels": asdict(self._executor.kernels)}
+        tiles = self._tiles.facts if self._tiles else {}
+        self.facts = {**self.facts, "kernels": {**asdict(self._executor.kernels), **tiles}}
         if self._executor.captured is not None:
             self.facts = {**self.facts, "captured": asdict(self._executor.captured)}
         self._warm_up()
@@ -219,6 +224,8 @@ class Engine:
                 most_rows=needs.most_rows,
             ),
             captured=captured,
+            # Tiles that were tuned for this precision may not fit the audit's.
+            tiles=self._tiles.table if self._tiles and precision == self.precision else None,
         )
 
     def _warm_up(self) -> None:

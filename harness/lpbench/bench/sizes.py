@@ -59,20 +59,24 @@ def choose_sizes(
 
     sizes = SIZES_ON_CPU if pick_device(device).type == "cpu" else SIZES_ON_GPU
     if batch is not None:
-        sizes = replace(sizes, batches=_counts("--batch", batch, most=MOST_DECODES))
+        sizes = replace(sizes, batches=listed_counts("--batch", batch, most=MOST_DECODES))
     if context_len is not None:
         _check("--context-len", context_len, most=MOST_TOKENS)
         sizes = replace(sizes, context_len=context_len)
     if prompt is not None:
-        sizes = replace(sizes, prompts=_counts("--prompt", prompt, most=MOST_TOKENS))
+        sizes = replace(sizes, prompts=listed_counts("--prompt", prompt, most=MOST_TOKENS))
     if repeats is not None:
         _check("--repeats", repeats, most=MOST_REPEATS)
         sizes = replace(sizes, repeats=repeats)
     return sizes
 
 
-def _counts(option: str, text: str, *, most: int) -> tuple[int, ...]:
-    """Return the numbers of a list, each once."""
+def listed_counts(option: str, text: str, *, most: int) -> tuple[int, ...]:
+    """Return the numbers of a comma-separated list, each once.
+
+    Raises:
+        InputError: it is none, or a number is not between 1 and `most`.
+    """
     parts = [part.strip() for part in text.split(",")]
     if not all(_NUMBER.fullmatch(part) for part in parts):
         msg = f"{option} {brief(text)} is no list; accepted: whole numbers such as 1,8,32"

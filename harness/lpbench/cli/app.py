@@ -25,6 +25,7 @@ from lpbench.cli import (
     reproduce,
     sweep,
     traffic,
+    tune,
 )
 from lpbench.errors import INTERRUPTED, InputError, LpbenchError, RunError, UnavailableError
 
@@ -44,6 +45,7 @@ app.command(name="latency")(latency.latency)
 app.command(name="sweep")(sweep.sweep)
 app.command(name="reproduce")(reproduce.reproduce)
 app.command(name="bench-engine")(bench_engine.bench_engine)
+app.command(name="tune")(tune.tune)
 app.command(name="calibrate")(calibrate.calibrate)
 app.command(name="plan")(plan.plan)
 app.command(name="compare")(compare.compare)
