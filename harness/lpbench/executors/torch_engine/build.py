@@ -22,6 +22,7 @@ from lpbench.executors.torch_engine.drawn import DrawnExperts
 from lpbench.executors.torch_engine.executor import TorchExecutor
 from lpbench.executors.torch_engine.fused_layers import Capacity, FusedLayers
 from lpbench.executors.torch_engine.graphs import CudaGraphs, Graphs
+from lpbench.executors.torch_engine.kernels.chip import major_of
 from lpbench.executors.torch_engine.kernels.expert_tiles import ExpertTiles
 from lpbench.executors.torch_engine.kernels.fused import FusedKernels
 from lpbench.executors.torch_engine.kernels.tile_table import TUNED_ROWS, TileTable
@@ -93,13 +94,13 @@ def build_executor(
         )
 
         assert capacity is not None, "Triton's kernels take their memory ahead"
+        if tiles is None:
+            tiles = TileTable.of(shape, dtype=dtype, mxfp4=packed, major=major_of(device))
         return fused_executor(
             shape,
             weights,
             kernels=kernels,
-            fused=TritonKernels(
-                shape, tiles=tiles or TileTable.of(shape, dtype=dtype, mxfp4=packed)
-            ),
+            fused=TritonKernels(shape, tiles=tiles),
             graphs=CudaGraphs(device) if captured else None,
             requests=requests,
             ids=ids,
