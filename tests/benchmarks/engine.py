@@ -1,115 +1,229 @@
-"""The CPU engine against transformers on the same weights and requests, and against the bound.
+"""Our engine against transformers on the same device, weights and requests, and against the bound.
 
-8 requests of 512 tokens, 32 outputs each; Qwen3-MoE with 8 layers, hidden 512, 8 query and 2 KV
-heads of 64, 64 experts of width 256, top-8, vocabulary 4096, float32. Median of three; every run is
-a process of its own that runs twice and times the second, for the engine sets the C library's
-allocator (`keep_freed_memory`) and transformers does not, and because the same code is up to 15 %
-faster or slower in another process. What transformers would gain by the same setting is shown too.
+    python tests/benchmarks/engine.py [--device cuda --dtype bfloat16 --kernels triton ...]
+
+As it comes: 8 requests of 512 tokens, 32 outputs each; Qwen3-MoE with 8 layers, hidden 512, 8 query
+and 2 KV heads of 64, 64 experts of width 256, top-8, vocabulary 4096, float32, on the CPU. With
+`--model qwen3-30b-a3b --layers 4` the layers are that model's. Weights are random and so routing is
+near uniform; a checkpoint is written once, and all load it.
+
+Greedy, median of three rounds, in which the contenders take turns; every run is a process of its
+own that runs twice and times the second, for the engine sets the C library's allocator
+(`keep_freed_memory`) and torch's attention (`compute_on`) and transformers does not, and because
+the same code is up to 15 % faster or slower in another process. What transformers would gain on a
+CPU by the same allocator is shown too. A run is over when its tokens are on the host.
 
 `generate_batch` runs as it comes: its cache is sized by the free memory and its inputs by that
-cache. "fitted" gives it a cache of the size this workload needs, and all prompts in one batch.
+cache, in every call, and so are a GPU's graphs captured, if it takes any. "fitted" gives it a cache
+of the size this workload needs, and all prompts in one batch, and keeps both, and what was
+captured, from the call before. "compiled" is what `generate` does with a static cache on a GPU. One
+that fails says so.
 """
 
+import argparse
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from transformers import GenerationConfig, Qwen3MoeConfig, Qwen3MoeForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PreTrainedModel,
+    Qwen3MoeConfig,
+)
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from lpbench.bench.loop import Limits, run_arm
 from lpbench.executors.torch_engine.build import build_executor
-from lpbench.executors.torch_engine.device import keep_freed_memory
-from lpbench.plan.request import Request
+from lpbench.executors.torch_engine.device import (
+    DTYPES,
+    give_back,
+    keep_freed_memory,
+    pick_device,
+)
+from lpbench.executors.torch_engine.fused_layers import Capacity
+from lpbench.executors.torch_engine.peaks import measure_gpu_peaks, measure_peaks
+from lpbench.plan.request import Request, pages_for
 from lpbench.plan.schedules import parse_schedule
+from lpbench.shape.catalogue import find_shape
 from lpbench.shape.model import ModelShape, read_config
 from lpbench.shape.precision import PRECISIONS
 
-REQUESTS, PROMPT, OUTPUT, REPEATS = 8, 512, 32, 3
-LAYERS, HIDDEN, EXPERTS, TOP_K, WIDTH, VOCABULARY = 8, 512, 64, 8, 256, 4096
+FAMILY = "qwen3-30b-a3b"
+BLOCK = 256
+"""Tokens of a block of `generate_batch`'s cache."""
+
+MOST_SECONDS = 240
+"""Of a process: one that compiles may take minutes, one that hangs must not take all."""
 
 Tokens = list[list[int]]
-Contender = Callable[[Path, Tokens], Callable[[], Tokens]]
-"""From a checkpoint and the prompts' token ids to a run that returns the generated tokens."""
+Contender = Callable[[argparse.Namespace, Tokens], Callable[[], Tokens]]
+"""From the options and the prompts' token ids to a run that returns the generated tokens."""
 
 
 def main() -> None:
     """Time all contenders and print medians, ratios, and the share of the bound."""
-    times: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    options = read_options()
+    torch.set_grad_enabled(False)
+    if options.contender:
+        time_one(options)
+        return
+    started, longest = time.monotonic(), 0.0
+    times: dict[str, list[float]] = {name: [] for name in contenders(options.device)}
     tokens: dict[str, Tokens] = {}
     with tempfile.TemporaryDirectory() as folder:
-        save_model(Path(folder))
-        for _ in range(REPEATS):
-            for name, found in times.items():
-                out = subprocess.run(
-                    [sys.executable, __file__, name, folder],
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    check=True,
-                )
-                seconds, tokens[name] = json.loads(out.stdout.splitlines()[-1])
-                found.append(seconds)
-    report(times, tokens)
+        save_model(options, Path(folder))
+        for nth in range(options.repeats):
+            begun = time.monotonic()
+            if begun + longest - started > options.budget:
+                break
+            for name, found in [*times.items()]:
+                told = run_one(name, folder)
+                if told is None:
+                    del times[name]  # it would fail again
+                    continue
+                sys.stderr.write(f"round {nth + 1}, {name}: {told[0]:.3f} s\n")
+                found.append(told[0])
+                tokens[name] = told[1]
+            longest = max(longest, time.monotonic() - begun)
+    report(options, times, tokens)
 
 
-def time_one(name: str, folder: Path) -> None:
+def read_options() -> argparse.Namespace:
+    """Return the command line's options."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--device", type=pick_device, default=pick_device("cpu"))
+    parser.add_argument("--kernels", choices=("torch", "triton"), default="torch", help="ours")
+    parser.add_argument("--dtype", choices=tuple(DTYPES), default="float32")
+    parser.add_argument("--model", help="a Qwen3-MoE of the catalogue; else the small one")
+    parser.add_argument("--layers", type=int, help="else the model's")
+    parser.add_argument("--requests", type=int, default=8)
+    parser.add_argument("--prompt", type=int, default=512, help="tokens of each request")
+    parser.add_argument("--output", type=int, default=32, help="tokens of each request")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds at most")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=float("inf"),
+        help="seconds; no round begins that needs more",
+    )
+    parser.add_argument("--contender", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def run_one(name: str, folder: str) -> tuple[float, Tokens] | None:
+    """Return a contender's seconds and tokens, from a process of its own; None where it failed."""
+    try:
+        out = subprocess.run(
+            [sys.executable, __file__, *sys.argv[1:], "--contender", name, "--folder", folder],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=MOST_SECONDS,
+        )
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return None
+    seconds, tokens = json.loads(out.stdout.splitlines()[-1])
+    return seconds, tokens
+
+
+def time_one(options: argparse.Namespace) -> None:
     """Print the seconds of a contender's second run, and its tokens, as JSON."""
-    torch.set_grad_enabled(False)
+    vocabulary = model_shape(options).vocab_size
     ids = torch.randint(
-        VOCABULARY, (REQUESTS, PROMPT), generator=torch.Generator().manual_seed(0)
+        vocabulary,
+        (options.requests, options.prompt),
+        generator=torch.Generator().manual_seed(0),
     ).tolist()
-    run = CONTENDERS[name](folder, ids)
+    run = contenders(options.device)[options.contender](options, ids)
     run()
     start = time.perf_counter()
     tokens = run()
     seconds = time.perf_counter() - start
+    assert [options.output] * options.requests == [len(one) for one in tokens], "tokens are missing"
     sys.stdout.write("\n" + json.dumps([seconds, tokens]) + "\n")
 
 
-def save_model(folder: Path) -> None:
+def model_shape(options: argparse.Namespace) -> ModelShape:
+    """Return the geometry that was asked for."""
+    shape, _ = find_shape(options.model or FAMILY)
+    if options.model is None:
+        shape = replace(
+            shape,
+            num_layers=8,
+            windows=(0,) * 8,
+            hidden_size=512,
+            num_heads=8,
+            num_kv_heads=2,
+            head_dim=64,
+            num_experts=64,
+            expert_size=256,
+            vocab_size=4096,
+        )
+    assert shape.family == "qwen3_moe", "the checkpoint that is written is a Qwen3-MoE's"
+    layers = options.layers or shape.num_layers
+    return replace(shape, num_layers=layers, windows=(0,) * layers)
+
+
+def save_model(options: argparse.Namespace, folder: Path) -> None:
     """Write the checkpoint that all contenders load."""
-    torch.manual_seed(0)
+    shape = model_shape(options)
     config = Qwen3MoeConfig(
-        num_hidden_layers=LAYERS,
-        hidden_size=HIDDEN,
-        num_attention_heads=8,
-        num_key_value_heads=2,
-        head_dim=64,
-        num_experts=EXPERTS,
-        num_experts_per_tok=TOP_K,
-        moe_intermediate_size=WIDTH,
-        vocab_size=VOCABULARY,
+        num_hidden_layers=shape.num_layers,
+        hidden_size=shape.hidden_size,
+        num_attention_heads=shape.num_heads,
+        num_key_value_heads=shape.num_kv_heads,
+        head_dim=shape.head_dim,
+        num_experts=shape.num_experts,
+        num_experts_per_tok=shape.top_k,
+        moe_intermediate_size=shape.expert_size,
+        vocab_size=shape.vocab_size,
         decoder_sparse_step=1,
         mlp_only_layers=[],
-        norm_topk_prob=True,
-        max_position_embeddings=4096,
+        norm_topk_prob=shape.norm_topk,
+        max_position_embeddings=options.prompt + options.output,
     )
-    Qwen3MoeForCausalLM(config).save_pretrained(folder)
+    torch.manual_seed(0)
+    with options.device:
+        model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[options.dtype])
+    model.save_pretrained(folder)
+    del model
+    give_back(options.device)
 
 
-def ours(schedule: str, folder: Path, ids: Tokens) -> Callable[[], Tokens]:
+def ours(schedule: str, options: argparse.Namespace, ids: Tokens) -> Callable[[], Tokens]:
     """Return a run of our engine."""
-    shape = ModelShape.from_config(read_config(folder), name="benchmark")
+    shape = ModelShape.from_config(read_config(options.folder), name="benchmark")
     requests = [
-        Request(index=at, prompt_tokens=PROMPT, output_tokens=OUTPUT) for at in range(REQUESTS)
+        Request(index=at, prompt_tokens=options.prompt, output_tokens=options.output)
+        for at in range(options.requests)
     ]
+    policy, rows = parse_schedule(schedule), options.requests * options.prompt
+    pages = sum(pages_for(one.kv_tokens) for one in requests)
     executor = build_executor(
         shape,
-        folder=folder,
-        precision=PRECISIONS["float32"],
-        device=torch.device("cpu"),
+        folder=options.folder,
+        precision=PRECISIONS[options.dtype],
+        device=options.device,
         seed=0,
         requests=requests,
         ids=dict(enumerate(ids)),
         draws=None,
+        layers=options.kernels,
+        capacity=Capacity(
+            num_kv_pages=pages,
+            max_num_seqs=options.requests,
+            most_rows=min(policy.prefill_budget(0), rows) + options.requests,
+        ),
     )
 
     def run() -> Tokens:
@@ -120,7 +234,7 @@ def ours(schedule: str, folder: Path, ids: Tokens) -> Callable[[], Tokens]:
             requests,
             executor,
             num_layers=shape.num_layers,
-            limits=Limits(num_kv_pages=1 << 16, max_num_seqs=256),
+            limits=Limits(num_kv_pages=pages, max_num_seqs=options.requests),
         ):
             for request, token in step.execution.tokens.items():
                 tokens[request].append(token)
@@ -129,20 +243,28 @@ def ours(schedule: str, folder: Path, ids: Tokens) -> Callable[[], Tokens]:
     return run
 
 
-def transformers_model(folder: Path) -> Qwen3MoeForCausalLM:
-    """Return the model as transformers runs it fastest on a CPU."""
-    model = Qwen3MoeForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+def transformers_model(options: argparse.Namespace) -> PreTrainedModel:
+    """Return the model with the fastest attention and experts that need no further package."""
+    model = AutoModelForCausalLM.from_pretrained(options.folder, dtype=DTYPES[options.dtype])
     model.set_attn_implementation("sdpa")
     model.set_experts_implementation("grouped_mm")
-    return model
+    return model.eval().to(options.device)
 
 
-def continuous(config: ContinuousBatchingConfig, folder: Path, ids: Tokens) -> Callable[[], Tokens]:
+def continuous(options: argparse.Namespace, ids: Tokens, *, fitted: bool) -> Callable[[], Tokens]:
     """Return a run of transformers' continuous batching, paged sdpa, grouped_mm experts."""
-    model = transformers_model(folder)
+    model = transformers_model(options)
     generation = GenerationConfig(
-        max_new_tokens=OUTPUT, do_sample=False, eos_token_id=-1, pad_token_id=0
+        max_new_tokens=options.output, do_sample=False, eos_token_id=-1, pad_token_id=0
     )
+    config = ContinuousBatchingConfig()
+    if fitted:
+        blocks = -(-(options.prompt + options.output) // BLOCK)
+        config = ContinuousBatchingConfig(
+            num_blocks=2 * options.requests * blocks,
+            max_batch_tokens=options.requests * options.prompt,
+            allow_block_sharing=False,  # the second run would find the first one's prompts
+        )
 
     def run() -> Tokens:
         model.set_attn_implementation("sdpa")  # generate_batch leaves its paged variant behind
@@ -150,104 +272,122 @@ def continuous(config: ContinuousBatchingConfig, folder: Path, ids: Tokens) -> C
             inputs=ids,
             generation_config=generation,
             continuous_batching_config=replace(config),  # it is filled in by the run
+            persistent_manager=fitted,
         )
         return [list(one.generated_tokens) for one in found.values()]
 
     return run
 
 
-def padded(folder: Path, ids: Tokens) -> Callable[[], Tokens]:
+def padded(
+    options: argparse.Namespace, ids: Tokens, *, cache: str | None = None
+) -> Callable[[], Tokens]:
     """Return a run of transformers' padded generate; the prompts are equally long."""
-    model = transformers_model(folder)
+    model = transformers_model(options)
     generation = GenerationConfig(
-        max_new_tokens=OUTPUT, min_new_tokens=OUTPUT, do_sample=False, pad_token_id=0
+        max_new_tokens=options.output,
+        min_new_tokens=options.output,
+        do_sample=False,
+        pad_token_id=0,
+        cache_implementation=cache,
     )
 
     def run() -> Tokens:
+        prompts = torch.tensor(ids, device=options.device)
         out = model.generate(
-            torch.tensor(ids),
-            attention_mask=torch.ones(REQUESTS, PROMPT, dtype=torch.long),
-            generation_config=generation,
+            prompts, attention_mask=torch.ones_like(prompts), generation_config=generation
         )
-        found: Tokens = out[:, PROMPT:].tolist()
+        found: Tokens = out[:, options.prompt :].tolist()
         return found
 
     return run
 
 
-def with_memory_kept(contender: Contender, folder: Path, ids: Tokens) -> Callable[[], Tokens]:
+def with_memory_kept(
+    contender: Contender, options: argparse.Namespace, ids: Tokens
+) -> Callable[[], Tokens]:
     """Return the contender's run under the engine's setting of the allocator."""
     keep_freed_memory()
-    return contender(folder, ids)
+    return contender(options, ids)
 
 
-as_it_comes = partial(continuous, ContinuousBatchingConfig())
-fitted = partial(
-    continuous, ContinuousBatchingConfig(num_blocks=64, max_batch_tokens=REQUESTS * PROMPT)
-)
+def contenders(device: torch.device) -> Mapping[str, Contender]:
+    """Return who is compared on a device."""
+    fitted = partial(continuous, fitted=True)
+    found: dict[str, Contender] = {
+        "lpbench chunked 512": partial(ours, "chunked:max_num_batched_tokens=512"),
+        "lpbench whole": partial(ours, "whole"),
+        "generate_batch": partial(continuous, fitted=False),
+        "generate_batch, fitted": fitted,
+        "padded generate": padded,
+    }
+    if device.type == "cuda":
+        return found | {"padded generate, compiled": partial(padded, cache="static")}
+    return found | {
+        "generate_batch, fitted, memory kept": partial(with_memory_kept, fitted),
+        "padded generate, memory kept": partial(with_memory_kept, padded),
+    }
 
-CONTENDERS: dict[str, Contender] = {
-    "lpbench chunked 512": partial(ours, "chunked:max_num_batched_tokens=512"),
-    "lpbench whole": partial(ours, "whole"),
-    "generate_batch": as_it_comes,
-    "generate_batch, fitted": fitted,
-    "padded generate": padded,
-    "generate_batch, fitted, memory kept": partial(with_memory_kept, fitted),
-    "padded generate, memory kept": partial(with_memory_kept, padded),
-}
 
-
-def report(times: dict[str, list[float]], tokens: dict[str, Tokens]) -> None:
+def report(
+    options: argparse.Namespace, times: Mapping[str, list[float]], tokens: Mapping[str, Tokens]
+) -> None:
     """Print the medians and what they are of the bound and of each other."""
-    bound = bound_seconds()
-    reference = tokens["padded generate"]
+    bound = bound_seconds(options)
+    reference = tokens.get("padded generate")
     mine = {name: statistics.median(each) for name, each in times.items()}
-    for name, seconds in mine.items():
-        same = sum(a == b for a, b in zip(sorted(tokens[name]), sorted(reference), strict=True))
-        sys.stdout.write(
-            f"{name:35} {seconds:6.2f} s  {bound / seconds:5.1%} of the bound  "
-            f"{same} of {REQUESTS} token lists equal padded generate's\n"
+    for name in contenders(options.device):
+        if name not in mine:
+            sys.stdout.write(f"{name:35} failed\n")
+            continue
+        seconds, each = mine[name], times[name]
+        line = (
+            f"{name:35} {seconds:7.3f} s, {min(each):.3f} to {max(each):.3f} in {len(each)}, "
+            f"{bound / seconds:5.1%} of the bound"
         )
+        if reference is not None and options.dtype == "float32":
+            same = sum(a == b for a, b in zip(tokens[name], reference, strict=True))
+            line += f", {same} of {options.requests} token lists equal padded generate's"
+        sys.stdout.write(line + "\n")
     for name, seconds in mine.items():
         for other, base_seconds in mine.items():
             if name.startswith("lpbench") and not other.startswith("lpbench"):
                 sys.stdout.write(f"{name} is {base_seconds / seconds:.2f}x as fast as {other}\n")
 
 
-def bound_seconds() -> float:
+def bound_seconds(options: argparse.Namespace) -> float:
     """Return max(FLOPs / rate, bytes / bandwidth) of prefill plus decode, rates measured here."""
-    rate, bandwidth = measured_rates()
-    layer = 2 * HIDDEN * (8 + 2 * 2) * 64 + 2 * 8 * 64 * HIDDEN + TOP_K * 6 * HIDDEN * WIDTH
-    attention = LAYERS * REQUESTS * 2 * 2 * 8 * 64 * PROMPT * PROMPT / 2
-    prefill = (REQUESTS * PROMPT * LAYERS * layer + attention) / rate
-    touched = EXPERTS * (1 - (1 - TOP_K / EXPERTS) ** REQUESTS)
-    weights = LAYERS * (touched * 3 * HIDDEN * WIDTH + HIDDEN * 64 * 20) + HIDDEN * VOCABULARY
-    keys = LAYERS * REQUESTS * (PROMPT + OUTPUT / 2) * 2 * 2 * 64
-    decode = (OUTPUT - 1) * 4 * (weights + keys) / bandwidth
-    sys.stdout.write(
-        f"bound {prefill + decode:.2f} s: prefill {prefill:.2f} s at {rate / 1e9:.0f} GFLOP/s, "
-        f"decode {decode:.2f} s at {bandwidth / 1e9:.0f} GB/s read, both measured here\n"
+    rate, bandwidth = measured_rates(options)
+    shape, requests = model_shape(options), options.requests
+    hidden, experts = shape.hidden_size, shape.num_experts
+    queries, keys = (heads * shape.head_dim for heads in (shape.num_heads, shape.num_kv_heads))
+    dense = hidden * (2 * queries + 2 * keys)
+    expert = 3 * hidden * shape.expert_size
+    pairs = requests * options.prompt**2 / 2
+    prefill = shape.num_layers * (
+        requests * options.prompt * 2 * (dense + shape.top_k * expert) + pairs * 4 * queries
     )
-    return prefill + decode
+    touched = experts * (1 - (1 - shape.top_k / experts) ** requests)
+    read = requests * (options.prompt + options.output / 2) * 2 * keys
+    step = shape.num_layers * (dense + touched * expert + read) + hidden * shape.vocab_size
+    size = PRECISIONS[options.dtype].value_bytes
+    work, weights = prefill / rate, (options.output - 1) * size * step / bandwidth
+    bound: float = work + weights
+    sys.stdout.write(
+        f"bound {bound:.3f} s: prefill {work:.3f} s at {rate / 1e9:.0f} GFLOP/s, decode "
+        f"{weights:.3f} s at {bandwidth / 1e9:.0f} GB/s, both measured here\n"
+    )
+    return bound
 
 
-def measured_rates() -> tuple[float, float]:
-    """Return this machine's matmul rate in FLOP/s and read bandwidth in B/s, best of five."""
-    square, big = torch.randn(2048, 2048), torch.randn(1 << 26)
-    flops = min(timed(lambda: square @ square) for _ in range(5))
-    reading = min(timed(big.sum) for _ in range(5))
-    return 2 * 2048**3 / flops, big.numel() * 4 / reading
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Return the seconds `work` takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def measured_rates(options: argparse.Namespace) -> tuple[float, float]:
+    """Return this device's matmul rate in FLOP/s and memory bandwidth in B/s, best of several."""
+    if options.device.type == "cuda":
+        gpu = measure_gpu_peaks(str(options.device))
+        return gpu.flops[options.dtype], gpu.copy
+    cpu = measure_peaks()
+    return cpu.flops[options.dtype], cpu.read
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        time_one(sys.argv[1], Path(sys.argv[2]))
-    else:
-        main()
+    main()
