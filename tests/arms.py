@@ -27,6 +27,7 @@ from lpbench.shape.precision import PRECISIONS, Precision
 from lpbench.workload.routing import RoutingDraws
 from lpbench.workload.tokens import draw_ids
 
+CPU = torch.device("cpu")
 MANY_PAGES = 10_000
 MANY_ROWS = 256
 GPU_ROWS = 1024
@@ -165,19 +166,20 @@ def build_fused_bench(
     draws: RoutingDraws | None = None,
     seed: int = 0,
     packed: bool = False,
+    device: torch.device = CPU,
+    dtype: torch.dtype = torch.float32,
 ) -> Bench:
-    """Load a checkpoint folder into the engine of fused kernels, on the CPU in float32.
+    """Load a checkpoint folder into the engine of fused kernels.
 
     With `packed` the experts' matrices stay in the checkpoint's mxfp4.
     """
     shape = ModelShape.from_config(read_config(folder), name="tiny")
-    cpu = torch.device("cpu")
-    weights = load_weights(folder, shape, dtype=torch.float32, device=cpu, packed=packed)
+    weights = load_weights(folder, shape, dtype=dtype, device=device, packed=packed)
     ids = random_ids(requests, shape, seed=seed)
     executor = fused_executor(
         shape,
         weights,
-        kernels=pick_kernels(shape, device=cpu, dtype=torch.float32),
+        kernels=pick_kernels(shape, device=device, dtype=dtype),
         fused=kernels(shape),
         graphs=graphs,
         requests=requests,

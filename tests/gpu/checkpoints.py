@@ -1,6 +1,6 @@
 """What GPU tests run: a tiny checkpoint of each family, a workload of all kinds of rows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,12 +29,31 @@ LENGTHS = (
     (100, 17, 20, 2),
     (0, 129, 12, 3),
 )
-REQUESTS = tuple(
-    Request(
-        index=index, context_tokens=context, prompt_tokens=prompt, output_tokens=out, arrival=at
-    )
-    for index, (context, prompt, out, at) in enumerate(LENGTHS)
+# Those that grow past their pages while others hold theirs.
+CROWDED_LENGTHS = (
+    (0, 15, 28, 4),
+    (33, 2, 11, 4),
+    (0, 1, 7, 2),
+    (0, 110, 15, 4),
+    (40, 17, 6, 2),
+    (0, 49, 9, 4),
 )
+
+
+def requests_of(lengths: Sequence[tuple[int, int, int, int]]) -> tuple[Request, ...]:
+    """Return the requests of such lengths."""
+    return tuple(
+        Request(
+            index=index, context_tokens=context, prompt_tokens=prompt, output_tokens=out, arrival=at
+        )
+        for index, (context, prompt, out, at) in enumerate(lengths)
+    )
+
+
+REQUESTS, CROWDED = requests_of(LENGTHS), requests_of(CROWDED_LENGTHS)
+TIGHT_POOL = 9
+"""KV pages: the longest crowded request needs 8, all of them 23."""
+
 SCRIPT = {
     request.index: draw_ids(
         seed=77, request=request.index, count=request.output_tokens, vocab_size=128
