@@ -210,8 +210,8 @@ class ReferenceKernels:
         )
         queries = qkv.view(rows, -1, shape.head_dim)[:, : shape.num_heads].transpose(0, 1)
         scores = (queries @ keys.mT).float() * self._scale
-        query_at = torch.arange(first, length)[:, None]
-        key_at = torch.arange(length)
+        query_at = torch.arange(first, length, device=qkv.device)[:, None]
+        key_at = torch.arange(length, device=qkv.device)
         seen = key_at <= query_at
         if window:
             seen &= key_at > query_at - window
