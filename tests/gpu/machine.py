@@ -69,6 +69,7 @@ def build_engine(
     graphs: Graphs | None,
     dtype: torch.dtype = torch.float32,
     num_kv_pages: int = MANY_PAGES,
+    most_rows: int = GPU_ROWS,
 ) -> Bench:
     """Return the engine of our kernels for a checkpoint and a workload."""
     compute_on(DEVICE)
@@ -78,7 +79,7 @@ def build_engine(
         kernels=partial(fused_kernels, dtype=dtype),
         graphs=graphs,
         num_kv_pages=num_kv_pages,
-        most_rows=GPU_ROWS,
+        most_rows=most_rows,
         device=DEVICE,
         dtype=dtype,
     )

@@ -4,7 +4,6 @@ The workload, families and schedules are those of the other tests of the engine.
 """
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -17,10 +16,10 @@ import torch
 from lpbench.bench.loop import Limits, Step, run_arm
 from lpbench.executors.torch_engine.build import build_executor, fused_executor
 from lpbench.executors.torch_engine.choice import pick_kernels
-from lpbench.executors.torch_engine.device import BESIDE_BYTES, available_bytes, give_back
+from lpbench.executors.torch_engine.device import BESIDE_BYTES, give_back
 from lpbench.executors.torch_engine.forward import Forward
 from lpbench.executors.torch_engine.fused_layers import Capacity
-from lpbench.executors.torch_engine.graphs import Work
+from lpbench.executors.torch_engine.rooms import MOST_ROWS
 from lpbench.executors.torch_engine.touched import Witness
 from lpbench.executors.torch_engine.weights import dummy_weights
 from lpbench.plan.iteration import IterationPlan
@@ -28,10 +27,10 @@ from lpbench.plan.request import Request
 from lpbench.plan.schedules import parse_schedule
 from lpbench.shape.catalogue import find_shape
 from lpbench.shape.precision import PRECISIONS
-from tests.arms import AMPLE, AMPLE_ROWS, Bench, build_bench
+from tests.arms import AMPLE, AMPLE_ROWS, GPU_ROWS, Bench, build_bench
 from tests.checkpoints import save_gpt_oss, save_qwen3_moe
 from tests.gpu import machine
-from tests.gpu.checkpoints import CROWDED, SCHEDULES, TIGHT_POOL, Checkpoint
+from tests.gpu.checkpoints import CROWDED, REQUESTS, SCHEDULES, TIGHT_POOL, Checkpoint, requests_of
 from tests.graphs import RecordedWork
 
 pytestmark = pytest.mark.gpu
@@ -40,8 +39,11 @@ TIGHT = Limits(num_kv_pages=TIGHT_POOL, max_num_seqs=256)
 
 SAVED = {"qwen3_moe": save_qwen3_moe, "gpt_oss": save_gpt_oss}
 
-NARROW_LAYERS, NARROW_REQUESTS = 48, 256
-"""As many layers as Qwen3-30B-A3B has, and decodes enough for every room."""
+LARGE_ROWS = 2048
+"""More than pieces of several layers are captured for."""
+
+NARROW_LAYERS, NARROW_REQUESTS, NARROW_ROWS = 48, 256, MOST_ROWS
+"""As many layers as Qwen3-30B-A3B has; requests for every room of decodes, rows for all others."""
 
 Logits = list[torch.Tensor]
 """Of the tokens of each pass, in order, contexts' passes among them."""
@@ -151,24 +153,35 @@ def test_preempted_requests_generate_the_same_tokens(engines: Engines, schedule:
     assert expected == tokens_of(steps)
 
 
-@pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16], ids=str)
-def pair(checkpoint: Checkpoint, request: pytest.FixtureRequest) -> tuple[Bench, Bench]:
+Pair = tuple[Bench, Bench]
+
+
+def build_pair(
+    folder: Path,
+    requests: Sequence[Request],
+    dtype: torch.dtype,
+    *,
+    most_rows: int = GPU_ROWS,
+) -> Pair:
     """Return an engine that launches the pieces in the rooms that it captured, and one that does.
 
     In rooms of a segment's own the vendor's matmul may take another kernel.
     """
     launched, replayed = (
-        machine.build_engine(checkpoint.folder, graphs=graphs, dtype=request.param)
+        machine.build_engine(folder, requests, graphs=graphs, dtype=dtype, most_rows=most_rows)
         for graphs in (RecordedWork(), machine.graphs())
     )
     return launched, replayed
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_a_replay_is_its_launches_bit_by_bit(
-    pair: tuple[Bench, Bench], schedule: str, sampled: Logits
-) -> None:
-    """The same rooms launched and replayed: equal logits, tokens, experts, in both dtypes."""
+@pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16], ids=str)
+def pair(checkpoint: Checkpoint, request: pytest.FixtureRequest) -> Pair:
+    """Return both for the usual workload, in each dtype in turn."""
+    return build_pair(checkpoint.folder, REQUESTS, request.param)
+
+
+def run_both(pair: Pair, schedule: str, sampled: Logits) -> tuple[Step, ...]:
+    """Return the passes of an arm that both engines ran, to the same bits."""
     arms, logits = [], []
     for bench in pair:
         sampled.clear()
@@ -176,6 +189,22 @@ def test_a_replay_is_its_launches_bit_by_bit(
         logits.append([*sampled])
     assert_same(*arms)
     assert_equal(*logits)
+    return arms[0]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_replay_is_its_launches_bit_by_bit(pair: Pair, schedule: str, sampled: Logits) -> None:
+    """The same rooms launched and replayed: equal logits, tokens, experts, in both dtypes."""
+    run_both(pair, schedule, sampled)
+
+
+def test_large_rooms_are_replayed_bit_by_bit(checkpoint: Checkpoint, sampled: Logits) -> None:
+    """So are whole prompts together, in pieces of a single layer."""
+    requests = requests_of(((0, 30, 9, 0), *((0, 400, 3, 2),) * 4))
+    pair = build_pair(checkpoint.folder, requests, torch.bfloat16, most_rows=LARGE_ROWS)
+    for schedule in ("whole", "layered:num_groups=2"):
+        steps = run_both(pair, schedule, sampled)
+        assert max(step.plan.num_prefill_tokens for step in steps) > GPU_ROWS
 
 
 def assert_equal(expected: Logits, found: Logits) -> None:
@@ -243,25 +272,6 @@ def test_passes_capture_and_compile_nothing(
     assert [] == compiled[known:]
 
 
-@dataclass
-class WatchedGraphs(machine.CountedGraphs):
-    """Looks at memory and clock before the first capture.
-
-    Attributes:
-        free: bytes of the device.
-        since: seconds.
-    """
-
-    free: int = 0
-    since: float = 0.0
-
-    def capture(self, work: Work) -> Work:
-        """Have the work captured."""
-        if not self.captured:
-            self.free, self.since = available_bytes(machine.DEVICE), time.perf_counter()
-        return super().capture(work)
-
-
 def test_capturing_takes_less_than_the_reserve(
     record_property: Callable[[str, object], None],
 ) -> None:
@@ -283,25 +293,21 @@ def test_capturing_takes_less_than_the_reserve(
     requests = [
         Request(index=index, prompt_tokens=16, output_tokens=16) for index in range(NARROW_REQUESTS)
     ]
-    graphs = WatchedGraphs(machine.graphs())
     executor = fused_executor(
         shape,
         dummy_weights(shape, dtype=torch.bfloat16, device=machine.DEVICE, seed=0),
         kernels=pick_kernels(shape, device=machine.DEVICE, dtype=torch.bfloat16),
         fused=machine.fused_kernels(shape, dtype=torch.bfloat16),
-        graphs=graphs,
+        graphs=machine.graphs(),
         requests=requests,
         ids={one.index: [1] * one.prompt_tokens for one in requests},
         capacity=Capacity(
-            num_kv_pages=2 * NARROW_REQUESTS, max_num_seqs=NARROW_REQUESTS, most_rows=2048
+            num_kv_pages=2 * NARROW_REQUESTS, max_num_seqs=NARROW_REQUESTS, most_rows=NARROW_ROWS
         ),
     )
-    taken = graphs.free - available_bytes(machine.DEVICE)
-    seconds = time.perf_counter() - graphs.since
-    sys.stdout.write(
-        f"\ncaptured: {graphs.captured} pieces, {taken / 2**20:.0f} MiB, {seconds:.1f} s\n"
-    )
-    record_property("captured_mib_s", (graphs.captured, taken / 2**20, seconds))
-    assert graphs.captured
-    assert taken < BESIDE_BYTES
-    del executor
+    found = executor.captured
+    assert found is not None
+    sys.stdout.write(f"\n{found}\n")
+    record_property("captured", str(found))
+    assert found.device_bytes is not None
+    assert found.device_bytes < BESIDE_BYTES

@@ -35,7 +35,7 @@ MODELS = {"qwen3-30b-a3b": False, "gpt-oss-20b": True}
 
 LAYERS = 2
 CPU, DTYPE = torch.device("cpu"), torch.bfloat16
-MOST_ROWS, NUM_PAGES = 1024, 1000
+MOST_ROWS, NUM_PAGES = 2048, 1000
 
 SCHEDULES = ("chunked:max_num_batched_tokens=300", "whole")
 
@@ -43,7 +43,7 @@ SCHEDULES = ("chunked:max_num_batched_tokens=300", "whole")
 LENGTHS = (
     (0, 300, 3, 0),
     (100, 40, 3, 0),
-    (0, 900, 2, 2),
+    (0, 1500, 2, 2),
     (600, 17, 2, 1),
     (0, 1, 6, 0),
     *((0, 33, 3, 1),) * 9,
