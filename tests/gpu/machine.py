@@ -13,7 +13,9 @@ import torch
 
 from lpbench.executors.torch_engine.device import compute_on
 from lpbench.executors.torch_engine.graphs import CudaGraphs, Graphs, Work
+from lpbench.executors.torch_engine.kernels.chip import major_of
 from lpbench.executors.torch_engine.kernels.fused import FusedKernels
+from lpbench.executors.torch_engine.kernels.tile_table import TileTable
 from lpbench.plan.request import Request
 from lpbench.shape.model import ModelShape
 from tests.arms import GPU_ROWS, MANY_PAGES, Bench, build_fused_bench
@@ -24,11 +26,10 @@ DEVICE = torch.device("cuda", 0)
 
 def fused_kernels(shape: ModelShape, *, dtype: torch.dtype, mxfp4: bool = False) -> FusedKernels:
     """Return our kernels."""
-    from lpbench.executors.torch_engine.kernels.launch import (
-        TritonKernels,
-    )
+    from lpbench.executors.torch_engine.kernels.launch import TritonKernels
 
-    return TritonKernels(shape, dtype=dtype, mxfp4=mxfp4)
+    major = major_of(DEVICE)
+    return TritonKernels(shape, tiles=TileTable.of(shape, dtype=dtype, mxfp4=mxfp4, major=major))
 
 
 def graphs() -> Graphs:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from lpbench.executors.torch_engine.device import compute_on
+from lpbench.executors.torch_engine.kernels.chip import major_of
 from lpbench.executors.torch_engine.kernels.expert_tiles import choose_tiles
 from lpbench.executors.torch_engine.kernels.fused import FusedKernels, Routing, query_rows
 from lpbench.executors.torch_engine.kernels.mxfp4 import Mxfp4
@@ -363,7 +364,8 @@ def test_every_byte_and_scale_means_its_two_values(pairs: int, *, tma: bool) -> 
     """All 256 bytes times all scales, exactly, by every tile: rows of one 1 each find them."""
     from lpbench.executors.torch_engine.kernels.experts import down
 
-    tiles = choose_tiles(pairs=pairs, num_experts=1, dtype=DTYPE, mxfp4=True)
+    major = major_of(machine.DEVICE)
+    tiles = choose_tiles(pairs=pairs, num_experts=1, dtype=DTYPE, mxfp4=True, major=major)
     assert 2 * pairs == tiles.block_rows
     magnitudes = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
     table = [sign * magnitude for sign, magnitude in product((1.0, -1.0), magnitudes)]

@@ -23,6 +23,7 @@ from lpbench.executors.torch_engine.build import fused_executor
 from lpbench.executors.torch_engine.choice import pick_kernels
 from lpbench.executors.torch_engine.fused_layers import Capacity
 from lpbench.executors.torch_engine.kernels.launch import TritonKernels
+from lpbench.executors.torch_engine.kernels.tile_table import TileTable
 from lpbench.executors.torch_engine.weights import dummy_weights
 from lpbench.plan.request import Request
 from lpbench.plan.schedules import parse_schedule
@@ -105,7 +106,7 @@ def needed(name: str, *, packed: bool) -> tuple[list[str], list[str], int]:
         shape,
         dummy_weights(shape, dtype=DTYPE, device=CPU, seed=0, packed=packed),
         kernels=pick_kernels(shape, device=CPU, dtype=DTYPE),
-        fused=TritonKernels(shape, dtype=DTYPE, mxfp4=packed),
+        fused=TritonKernels(shape, tiles=TileTable.of(shape, dtype=DTYPE, mxfp4=packed)),
         graphs=RecordedWork(),
         requests=REQUESTS,
         ids={one.index: [1] * (one.context_tokens + one.prompt_tokens) for one in REQUESTS},
