@@ -15,7 +15,7 @@ from lpbench.errors import InputError, RunError
 from lpbench.executors.executor import Execution, Routed
 from lpbench.plan.iteration import IterationPlan
 from lpbench.plan.policy import Policy, View
-from lpbench.plan.request import Request
+from lpbench.plan.request import Request, pages_for
 from lpbench.plan.schedules import parse_schedule
 
 LAYERS = 4
@@ -374,3 +374,69 @@ def test_an_arm_that_ends_early_has_logged_what_was_done() -> None:
     with pytest.raises(RunError):
         deque(steps, maxlen=0)
     assert [0] == [step.iteration for step in told]
+
+
+@given(
+    shapes=st.lists(
+        st.tuples(st.integers(1, 40), st.integers(1, 6), st.integers(0, 12)), min_size=1, max_size=6
+    ),
+    schedule=st.sampled_from(SCHEDULES),
+    spare_pages=st.integers(0, 3),
+)
+def test_planning_ahead_changes_no_iteration(
+    shapes: list[tuple[int, int, int]], schedule: str, spare_pages: int
+) -> None:
+    """Who arrives, runs, is preempted and advances is the same as without a device."""
+    requests = [
+        request(index, prompt, output, arrival=arrival)
+        for index, (prompt, output, arrival) in enumerate(shapes)
+    ]
+    pages = max(pages_for(one.kv_tokens) for one in requests) + spare_pages
+    host, device = (
+        list(
+            run_arm(
+                parse_schedule(schedule),
+                requests,
+                executor,
+                num_layers=LAYERS,
+                limits=Limits(num_kv_pages=pages, max_num_seqs=4),
+            )
+        )
+        for executor in (FakeExecutor(requests), Device(requests))
+    )
+    for one, other in zip(host, device, strict=True):
+        assert one.plan == other.plan
+        assert one.settled == other.settled
+        assert (one.iteration, one.arrived, one.preempted) == (
+            other.iteration,
+            other.arrived,
+            other.preempted,
+        )
+
+
+@pytest.mark.parametrize(
+    ("origin_ns", "order"),
+    [
+        (None, ["plan", "launch", "plan", "execute", "launch", "execute"]),
+        (0, ["plan", "launch", "execute", "plan", "launch", "execute"]),
+    ],
+)
+def test_where_the_clock_says_who_arrives_nothing_is_planned_ahead(
+    monkeypatch: pytest.MonkeyPatch, origin_ns: int | None, order: list[str]
+) -> None:
+    """A request that arrives during a pass is in the next one's plan."""
+    requests = [request(0, 4, 2)]
+    executor, policy = Device(requests), parse_schedule("chunked")
+    planned = type(policy).plan
+
+    def plan(self: Policy, view: View) -> IterationPlan:
+        executor.calls.append(("plan", None))
+        return planned(self, view)
+
+    monkeypatch.setattr(type(policy), "plan", plan)
+    limits = Limits(num_kv_pages=1000, max_num_seqs=256)
+    steps = run_arm(
+        policy, requests, executor, num_layers=LAYERS, limits=limits, origin_ns=origin_ns
+    )
+    deque(steps, maxlen=0)
+    assert order == [name for name, _ in executor.calls if name in order]

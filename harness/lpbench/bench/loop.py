@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from lpbench.executors.executor import Execution, Executor
 from lpbench.plan.check import check_plan
 from lpbench.plan.iteration import IterationPlan
-from lpbench.plan.policy import Policy
+from lpbench.plan.policy import Policy, View
 from lpbench.plan.queues import Queues, Settled
 from lpbench.plan.request import Request
 
@@ -66,8 +66,9 @@ def run_arm(
     """Serve `requests` under `policy` and yield every iteration.
 
     The executor has started the arm. Each iteration's time runs from before planning until its
-    tokens are there, so that a schedule pays for its own planning. What becomes of an iteration is
-    nobody's time: where a device computes, it is logged while that works on the next one.
+    tokens are there, so that a schedule pays for its own planning. While a device works, the host
+    does what needs no token of it: it logs the iteration before, and plans the next one where no
+    clock says who has arrived by then. A schedule pays for that where the device has to wait.
 
     Args:
         policy: the schedule.
@@ -83,12 +84,6 @@ def run_arm(
     Raises:
         RunError: the schedule broke a rule.
     """
-    behind: list[Step] = []
-
-    def catch_up() -> None:
-        while behind:
-            log(behind.pop())
-
     queues = Queues(
         requests,
         num_layers=num_layers,
@@ -96,42 +91,110 @@ def run_arm(
         max_num_seqs=limits.max_num_seqs,
     )
     clock = _Iterations() if origin_ns is None else _Seconds(executor, origin_ns=origin_ns)
+    turns = _Turns(policy, queues, clock)
+    behind: list[Step] = []
+
+    def catch_up() -> None:
+        while behind:
+            log(behind.pop())
+
+    def meanwhile() -> None:
+        catch_up()
+        turns.go_ahead()
+
     try:
-        while not queues.is_finished:
-            if not queues.is_runnable:
-                clock.wait(queues.next_arrival)
+        while turns.wait():
             start_ns = executor.now_ns()
-            arrived = queues.arrive(clock.now())
-            view = queues.begin()
-            for request in view.preempted:
+            turn = turns.take()
+            for request in turn.view.preempted:
                 executor.release(request)
-            plan = policy.plan(view)
-            check_plan(view, plan, policy)
-            execution = executor.execute(plan, catch_up)
-            settled = queues.settle(plan)
+            execution = executor.execute(turn.plan, meanwhile)
+            settled = turns.settle()
             stop_ns = executor.now_ns()
             for request in settled.finished:
                 executor.release(request)
             catch_up()
             step = Step(
-                iteration=clock.iteration,
+                iteration=turn.iteration,
                 start_ns=start_ns,
                 stop_ns=stop_ns,
-                arrived=arrived,
-                preempted=view.preempted,
-                plan=plan,
+                arrived=turn.arrived,
+                preempted=turn.view.preempted,
+                plan=turn.plan,
                 execution=execution,
                 settled=settled,
             )
             behind.append(step)
             yield step
-            clock.iteration += 1
     finally:
         catch_up()
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """What one iteration is to do, and for whom."""
+
+    iteration: int
+    arrived: tuple[int, ...]
+    view: View
+    plan: IterationPlan
+
+
+class _Turns:
+    """The iterations of an arm, planned one after the other.
+
+    A plan follows from the plans before it, not from their tokens, so that the next one may be made
+    while its predecessor is under way.
+    """
+
+    def __init__(self, policy: Policy, queues: Queues, clock: "_Iterations | _Seconds") -> None:
+        self._policy, self._queues, self._clock = policy, queues, clock
+        self._running: _Turn | None = None
+        self._settled: Settled | None = None
+        self._next: _Turn | None = None
+
+    def wait(self) -> bool:
+        """Return whether there is an iteration; it can run once this returns."""
+        if self._next is not None:
+            return True
+        if self._queues.is_finished:
+            return False
+        if not self._queues.is_runnable:
+            self._clock.wait(self._queues.next_arrival)
+        return True
+
+    def take(self) -> _Turn:
+        """Return the next iteration, which begins to run."""
+        self._running = self._next or self._plan()
+        self._next = self._settled = None
+        return self._running
+
+    def settle(self) -> Settled:
+        """Return who advances by the iteration that runs; the queues are as behind it."""
+        assert self._running is not None, "no iteration runs"
+        if self._settled is None:
+            self._settled = self._queues.settle(self._running.plan)
+            self._clock.iteration += 1
+        return self._settled
+
+    def go_ahead(self) -> None:
+        """Plan the next iteration, where time alone does not say what it will be."""
+        self.settle()
+        if self._clock.is_known_ahead and self.wait():
+            self._next = self._plan()
+
+    def _plan(self) -> _Turn:
+        arrived = self._queues.arrive(self._clock.now())
+        view = self._queues.begin()
+        plan = self._policy.plan(view)
+        check_plan(view, plan, self._policy)
+        return _Turn(self._clock.iteration, arrived, view, plan)
+
+
 class _Iterations:
     """The clock of arrivals that counts passes: how fast a machine is does not matter."""
+
+    is_known_ahead = True
 
     def __init__(self) -> None:
         self.iteration = 0
@@ -146,6 +209,8 @@ class _Iterations:
 
 class _Seconds:
     """The clock of arrivals that is the executor's own: wall, or virtual."""
+
+    is_known_ahead = False
 
     def __init__(self, executor: Executor, *, origin_ns: int) -> None:
         self.iteration = 0
