@@ -22,6 +22,7 @@ from lpbench.cli import (
     energy,
     latency,
     plan,
+    report,
     reproduce,
     sweep,
     traffic,
@@ -50,6 +51,7 @@ app.command(name="calibrate")(calibrate.calibrate)
 app.command(name="plan")(plan.plan)
 app.command(name="compare")(compare.compare)
 app.command(name="check")(check.check)
+app.command(name="report")(report.report)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="list")(catalogue.list_)
 

@@ -1,0 +1,101 @@
+"""`lpbench report`: runs, sweeps and reproductions as one page."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lpbench.cli.options import NoProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lpbench.report.page.sections import Section
+
+PAGE = "report.html"
+
+
+def report(
+    *,
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Runs' folders or run.json files, folders of runs, of a sweep, of reproduce.",
+            metavar="RUN...",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option(help="Folder for report.html and the pictures: new, or of a report.")
+    ] = Path("report"),
+    no_progress: NoProgress = False,
+) -> None:
+    """Make one HTML page of runs, and its pictures as PNG.
+
+    The page needs a browser and nothing else: no network, no script. It
+    shows who wins, by how much and how sure that is, how each figure is
+    known, the tiles, the experts, the bytes, latencies and joules, as far as
+    the records have them; of a sweep the regime map, of reproduce the
+    paper's tables. Needs the extra `report`.
+
+    Exit codes: 0 ok, 1 the disk is full, 2 bad input, 77 the extra is not
+    installed, 130 interrupted.
+    """
+    from lpbench.cli.render import console, progress_bar
+    from lpbench.report.page.run import find_sources
+
+    sources = find_sources(runs)
+    folder = _claim(output)
+    from lpbench.report.heatmap import heatmap_svg
+    from lpbench.report.page.page import to_html
+    from lpbench.report.page.sections import sections
+
+    title = f"lpbench: {sources[0].name}" + (f" and {len(sources) - 1} more" * (len(sources) > 1))
+    made: list[Section] = []
+    with progress_bar(shown=not no_progress) as bar:
+        bar.stage("report", len(sources) + 1)
+        for one in sections(sources, heatmap=heatmap_svg):
+            made.append(one)
+            bar.advance(1)
+        page = to_html(made, title=title)
+        pictures = _write(folder, page, made)
+    size = len(page.encode())
+    console().print(
+        f"{folder / PAGE}: {size / 1e6:.2f} MB, {len(made)} sections; {pictures} pictures as PNG "
+        "beside it."
+    )
+
+
+def _claim(folder: Path) -> Path:
+    """Return the folder, made, where a report may be put.
+
+    Raises:
+        InputError: it holds something else, or cannot be made.
+        UnavailableError: the extra is not installed.
+    """
+    from importlib.util import find_spec
+
+    from lpbench.errors import InputError, UnavailableError
+    from lpbench.record.store import check_writable
+
+    if any(find_spec(name) is None for name in ("altair", "jinja2", "vl_convert")):
+        raise UnavailableError("lpbench report needs its extra: pip install 'lpbench[report]'")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        is_free = not any(folder.iterdir()) or (folder / PAGE).is_file()
+    except OSError as error:
+        raise InputError(f"--output {folder} cannot be used: {error.strerror}") from None
+    if not is_free:
+        raise InputError(f"--output {folder} holds other things; name a new folder")
+    check_writable(folder / PAGE)
+    return folder
+
+
+def _write(folder: Path, page: str, sections: "Sequence[Section]") -> int:
+    """Write the page and every picture; return how many there are."""
+    from lpbench.record.store import write_atomically
+
+    pictures = [one for section in sections for block in section.blocks for one in block.pictures]
+    for one in pictures:
+        write_atomically(folder / f"{one.name}.png", one.png())
+    write_atomically(folder / PAGE, page)
+    return len(pictures)

@@ -1,0 +1,251 @@
+"""What a record says, as headlines and tables whose every figure says how it is known.
+
+Owns: which figures stand in front, their units and rounding, the words above them.
+Must not know: charts, HTML.
+
+A record may be of a failed run, or have been written by hand: what is not there is not shown.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from lpbench.analysis.comparable import is_modelled
+from lpbench.analysis.metrics import ALL_METRICS
+from lpbench.record.schema import Arm, Reading, Record
+from lpbench.report import energy, traffic
+from lpbench.report.ledger import ledger_tables
+from lpbench.report.table import Table
+
+MOST_ARMS = 12
+"""Schedules that stand side by side in a table; the others are named below it."""
+
+NOTHING = "-"
+
+_WHOLE_FROM, _WHOLE_BELOW = 1e4, 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One figure.
+
+    Attributes:
+        text: it, rounded; "-" where there is none.
+        beside: what it is against the first schedule, or empty.
+        reasons: what stands against it.
+    """
+
+    text: str
+    beside: str = ""
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """A metric of every schedule.
+
+    Attributes:
+        name: what it is called.
+        meaning: its formula in words.
+        methods: how it is known: counted, measured, modelled.
+        sources: the instruments.
+        cells: one a schedule.
+    """
+
+    name: str
+    meaning: str
+    methods: tuple[str, ...]
+    sources: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """How a metric is written: its heading, the factor to its unit there, the form."""
+
+    heading: str
+    scale: float = 1.0
+    form: str = ""
+
+    def write(self, value: float) -> str:
+        """Return a value as it is shown."""
+        scaled = value * self.scale
+        return self.form.format(scaled) if self.form else number(scaled)
+
+
+def number(value: float) -> str:
+    """Return a number in four digits, large ones whole."""
+    is_whole = _WHOLE_FROM <= abs(value) < _WHOLE_BELOW
+    return f"{value:,.0f}" if is_whole else f"{value:.4g}"
+
+
+FRONT = {
+    "expert_bytes": _Shown("expert weights read, GB", 1e-9),
+    "expert_bytes_prefill_marginal": _Shown("added by prefill, GB", 1e-9),
+    "reload_factor": _Shown("reload factor, 1 is ideal", 1, "{:.2f}"),
+    "expert_coverage": _Shown("experts touched", 100, "{:.1f} %"),
+    "expert_bytes_measured": _Shown("expert weights measured, GB", 1e-9),
+    "dram_bytes_read": _Shown("DRAM read, GB", 1e-9),
+    "ttft_ms_mean": _Shown("TTFT mean, ms"),
+    "ttft_ms_p99": _Shown("TTFT p99, ms"),
+    "tbt_ms_mean": _Shown("TBT mean, ms"),
+    "tbt_ms_p99": _Shown("TBT p99, ms"),
+    "e2e_ms_mean": _Shown("end to end mean, ms"),
+    "slo_attainment": _Shown("requests that meet the SLO", 100, "{:.1f} %"),
+    "goodput": _Shown("goodput, requests/s"),
+    "request_rate_at_slo": _Shown("rate at the SLO, requests/s"),
+    "joules_per_total_token": _Shown("joules per token"),
+    "joules_per_output_token": _Shown("joules per output token"),
+    "power_w_mean": _Shown("power, W"),
+    "pass_ms_median": _Shown("pass, ms"),
+    "bound_ms": _Shown("least it can take, ms"),
+    "roofline_share": _Shown("share of the roofline", 100, "{:.1f} %"),
+    "host_ms_median": _Shown("host, ms"),
+}
+"""The figures in front, in order; those that a record has."""
+
+
+def labels(record: Record) -> tuple[str, ...]:
+    """Return the schedules that stand side by side."""
+    return tuple(
+        f"{arm.label} (A/A)" if arm.role == "aa" else arm.label for arm in record.arms[:MOST_ARMS]
+    )
+
+
+def front_figures(record: Record) -> tuple[Figures, ...]:
+    """Return the figures in front that any schedule has."""
+    arms = record.arms[:MOST_ARMS]
+    return tuple(
+        _figures(arms, metric, shown.heading, shown.write)
+        for metric, shown in FRONT.items()
+        if any(arm.metrics[metric].value is not None for arm in arms if metric in arm.metrics)
+    )
+
+
+def all_figures(record: Record) -> tuple[Figures, ...]:
+    """Return every reading of every schedule, in its own unit."""
+    arms = record.arms[:MOST_ARMS]
+    names = dict.fromkeys(name for arm in arms for name in arm.metrics)
+    return tuple(_figures(arms, name, name, "{:.6g}".format) for name in names)
+
+
+def _figures(
+    arms: Sequence[Arm], metric: str, heading: str, write: Callable[[float], str]
+) -> Figures:
+    readings = [arm.metrics.get(metric) for arm in arms]
+    found = [one for one in readings if one is not None]
+    known = ALL_METRICS.get(metric)
+    return Figures(
+        name=heading,
+        meaning=known.meaning if known else metric,
+        methods=tuple(dict.fromkeys(one.method for one in found)),
+        sources=tuple(dict.fromkeys(one.source for one in found)),
+        cells=tuple(_cell(one, readings[0], write) for one in readings),
+    )
+
+
+def _cell(one: Reading | None, first: Reading | None, write: Callable[[float], str]) -> Cell:
+    if one is None:
+        return Cell(text=NOTHING)
+    if one.value is None:
+        return Cell(text=NOTHING, reasons=one.reasons)
+    return Cell(text=write(one.value), beside=_beside(one, first), reasons=one.reasons)
+
+
+def _beside(one: Reading, first: Reading | None) -> str:
+    """Return by how much a valid value differs from the first schedule's."""
+    if first is None or first is one or not first.value or one.value is None:
+        return ""
+    if one.validity != "valid" or first.validity != "valid":
+        return ""
+    return f"{one.value / first.value - 1:+.1%}"
+
+
+def title(record: Record) -> str:
+    """Return what ran, and where."""
+    spec = record.spec
+    what = " ".join(str(spec[key]) for key in ("model", "workload") if key in spec)
+    how = ", ".join(
+        f"{words} {spec[key]}"
+        for key, words in (("routing", "routing"), ("dtype", "in"), ("device", "on"))
+        if key in spec
+    )
+    return ", ".join(part for part in (f"{record.command}: {what}".strip(": "), how) if part)
+
+
+def headlines(record: Record) -> Iterator[str]:
+    """Yield who wins, by how much and how sure that is, as far as the record says it."""
+    if record.status != "complete":
+        yield (
+            f"This run failed ({record.failure}). What stands below is what was done until then; "
+            "its figures are not comparable."
+        )
+        return
+    arms = record.arms
+    is_told = arms and {"routing", "device"} <= record.spec.keys()
+    if is_told and record.command == "traffic" and _have(arms, "expert_bytes"):
+        yield traffic.finding(record)
+    elif is_told and record.command == "energy" and _have(arms, "joules_per_total_token"):
+        yield energy.finding(record)
+    yield from _shortest(record)
+    if record.audit is not None and not record.audit.is_sound:
+        yield "The schedules did not compute the same: their figures are not comparable."
+
+
+def _have(arms: Sequence[Arm], metric: str) -> bool:
+    return all(metric in arm.metrics for arm in arms)
+
+
+def _shortest(record: Record) -> Iterator[str]:
+    """Yield which schedule has the least mean TTFT and TBT, where they were taken."""
+    sure = (
+        "modelled: no noise, no machine"
+        if is_modelled(record)
+        else "one run, no interval: no verdict"
+    )
+    for metric, words in (("ttft_ms_mean", "mean TTFT"), ("tbt_ms_mean", "mean TBT")):
+        found = [
+            (one.value, arm.label)
+            for arm in record.own_arms
+            if (one := arm.metrics.get(metric)) and one.validity == "valid" and one.value
+        ]
+        if len(found) < 2:  # noqa: PLR2004 - there is nobody to be faster than
+            continue
+        (base, first), (best, label) = found[0], min(found)
+        if label == first:
+            second, other = sorted(found)[1]
+            against = f"{other} takes {second / best - 1:.1%} longer"
+        else:
+            against = f"{1 - best / base:.1%} less than {first}"
+        yield f"{label} has the shortest {words}: {best:.4g} ms, {against} ({sure})."
+
+
+def warnings(record: Record) -> tuple[str, ...]:
+    """Return what to know before trusting a number."""
+    seen = dict.fromkeys(
+        f"{one.message} [{one.code}]" for arm in record.arms for one in arm.warnings
+    )
+    left = record.arms[MOST_ARMS:]
+    if left:
+        seen[f"Not shown side by side: {', '.join(arm.label for arm in left[:50])}."] = None
+    return tuple(seen)
+
+
+def ledgers(record: Record) -> tuple[Table, ...]:
+    """Return the ledger's tables, where there is one."""
+    if not any(arm.ledger.modelled for arm in record.arms):
+        return ()
+    return ledger_tables(record.model_copy(update={"arms": record.arms[:MOST_ARMS]}))
+
+
+def sameness(record: Record) -> str:
+    """Return what the audit found; empty where there was none."""
+    found = record.audit
+    if found is None:
+        return ""
+    equal = "All schedules computed the same tokens" if found.tokens_equal else "Tokens differ"
+    return (
+        f"{equal}: audit in {found.dtype}, largest logit difference "
+        f"{found.max_abs_logit_diff:.1e} over {found.sampled_tokens} tokens, routing agreement "
+        f"{found.routing_agreement:.4%}, near ties {found.near_ties}, other disagreements "
+        f"{found.far_disagreements}."
+    )
