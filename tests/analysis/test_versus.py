@@ -189,6 +189,15 @@ def test_runs_of_different_experiments_are_no_replicates() -> None:
     fused = example_record(environment=RECORD.environment | {"kernels": {"layers": "triton"}})
     with pytest.raises(InputError, match="mixes runs on kernels of torch and of triton"):
         compare_arms_of([RECORD, fused])
+    tiles = [{"rows": [1, None], "source": source} for source in ("shipped", "tuned")]
+    runs = [
+        example_record(
+            environment=RECORD.environment | {"kernels": {"layers": "triton", "tiles": [one]}}
+        )
+        for one in tiles
+    ]
+    with pytest.raises(InputError, match="mixes runs on other tiles"):
+        compare_arms_of(runs)
 
 
 def test_an_arm_that_is_missing_is_named() -> None:

@@ -289,16 +289,6 @@ class Forgetful:
         """Refuse nothing."""
 
 
-def test_a_plan_that_breaks_a_rule_is_not_run() -> None:
-    """A schedule that leaves a decode out ends the arm before its plan reaches the executor."""
-    executor, steps = serve([request(0, 4, 5)], schedule=Forgetful(parse_schedule("whole")))
-    next(steps)
-    executor.calls.clear()
-    with pytest.raises(RunError):
-        next(steps)
-    assert [("now", None)] == executor.calls
-
-
 class Device(FakeExecutor):
     """Computes on a device: the host has time while it does."""
 
@@ -310,6 +300,23 @@ class Device(FakeExecutor):
         self.calls.append(("launch", plan))
         meanwhile()
         return super().execute(plan)
+
+
+@pytest.mark.parametrize("kind", [FakeExecutor, Device])
+def test_a_plan_that_breaks_a_rule_is_not_run(kind: type[FakeExecutor]) -> None:
+    """A schedule that leaves a decode out ends the arm before its plan reaches the executor.
+
+    What ran before is told, where the plan was made beside it too.
+    """
+    requests = [request(0, 4, 5)]
+    executor, policy = kind(requests), Forgetful(parse_schedule("whole"))
+    limits = Limits(num_kv_pages=1000, max_num_seqs=256)
+    steps = run_arm(policy, requests, executor, num_layers=LAYERS, limits=limits)
+    next(steps)
+    executor.calls.clear()
+    with pytest.raises(RunError):
+        next(steps)
+    assert [("now", None)] == executor.calls
 
 
 REQUESTS = (request(0, 4, 3), request(1, 4, 2, arrival=2))
@@ -440,3 +447,21 @@ def test_where_the_clock_says_who_arrives_nothing_is_planned_ahead(
     )
     deque(steps, maxlen=0)
     assert order == [name for name, _ in executor.calls if name in order]
+
+
+@pytest.mark.parametrize("kind", [FakeExecutor, Device])
+def test_seconds_that_are_taken_for_iterations_are_waited_for(kind: type[FakeExecutor]) -> None:
+    """As a rehearsal of timed arrivals does: a request is there from the next whole one on."""
+    requests = [
+        Request(index=index, prompt_tokens=4, output_tokens=2, arrival=arrival)
+        for index, arrival in enumerate((0.37, 12.3))
+    ]
+    limits = Limits(num_kv_pages=1000, max_num_seqs=256)
+    steps = list(
+        run_arm(
+            parse_schedule("chunked"), requests, kind(requests), num_layers=LAYERS, limits=limits
+        )
+    )
+    assert [(1, (0,)), (13, (1,))] == [
+        (step.iteration, step.arrived) for step in steps if step.arrived
+    ]

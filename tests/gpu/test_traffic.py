@@ -41,6 +41,18 @@ def test_the_built_in_job_runs_on_the_gpu(results: Path) -> None:
             assert theirs.metrics[name].value == mine.metrics[name].value
 
 
+@pytest.mark.parametrize("kernels", ["torch", "triton"])
+def test_timed_arrivals_are_served_on_the_gpu(results: Path, kernels: str) -> None:
+    """After a rehearsal, which a CPU has none of; all requests end."""
+    folder = results / f"latency-{kernels}-{uuid.uuid4().hex[:8]}"
+    options = ("--request-rate", "20", "--kernels", kernels, *SMALL, "--output", folder)
+    result = run("latency", "--device", "cuda", *options)
+    assert OK == result.code, result.err
+    record = record_of((folder / "run.json").read_text(encoding="utf-8"))
+    assert "complete" == record.status
+    assert all(arm.metrics["ttft_ms_mean"].validity == "valid" for arm in record.arms)
+
+
 def test_doctor_finds_the_gpu(results: Path) -> None:
     """Its device is listed, and the models have room there."""
     path = results / f"doctor-{uuid.uuid4().hex[:8]}.json"

@@ -40,6 +40,17 @@ def whose_kernels(record: Record) -> str:
     return layers if isinstance(layers, str) else "torch"
 
 
+def differing_kernels(one: Record, other: Record) -> str:
+    """Return how the kernels of two runs differ, in words; empty where one engine computed both."""
+    first, second = map(whose_kernels, (one, other))
+    if first != second:
+        return f"on kernels of {first} and of {second}"
+    kernels = (each.environment.get("kernels") for each in (one, other))
+    tiles = [each.get("tiles") for each in kernels if isinstance(each, dict)]
+    is_same = len(tiles) < 2 or tiles[0] == tiles[1]  # noqa: PLR2004 - both say it, or neither
+    return "" if is_same else "on other tiles of the experts' kernels (lpbench tune)"
+
+
 def follows_the_clock(record: Record) -> bool:
     """Return whether the plans of a run depend on how fast it was: requests came in seconds."""
     return record.command == "latency" and not is_modelled(record)
@@ -103,8 +114,8 @@ def refuse_mixed(records: Sequence[Record], *, name: str) -> None:
             raise InputError(msg)
         if differ := differing_conditions(first, other):
             raise InputError(f"{name} mixes runs of which {', '.join(differ)} differ")
-        if (one := whose_kernels(first)) != (two := whose_kernels(other)):
-            raise InputError(f"{name} mixes runs on kernels of {one} and of {two}")
+        if kernels := differing_kernels(first, other):
+            raise InputError(f"{name} mixes runs {kernels}")
 
 
 def _differences(

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict
 
-from lpbench.analysis.comparable import differing_conditions, whose_kernels
+from lpbench.analysis.comparable import differing_conditions, differing_kernels
 from lpbench.analysis.metrics import COMPARED
 from lpbench.errors import InputError
 from lpbench.record.schema import Arm, Reading, Record
@@ -75,8 +75,8 @@ def _refuse_unjoinable(records: Sequence[Record]) -> None:
             raise InputError(msg)
         if differ := differing_conditions(first, record):
             raise InputError(f"not of one machine: the records' {', '.join(differ)} differ")
-        if (one := whose_kernels(first)) != (two := whose_kernels(record)):
-            raise InputError(f"not of one engine: the records' kernels are of {one} and of {two}")
+        if kernels := differing_kernels(first, record):
+            raise InputError(f"not of one engine: the records are of runs {kernels}")
 
 
 def _better(first: Reading | None, second: Reading) -> Reading:

@@ -171,7 +171,7 @@ SPEED_METRICS: Mapping[str, Metric] = {
     ),
     "host_ms_median": Metric(
         MILLISECONDS,
-        "planning of a pass until all of it is launched and the host waits for the device: median",
+        "planning of a pass until all of it is launched: median",
         better=LESS,
     ),
     "pass_expert_bytes": Metric(BYTES, "w x sum over layers of |D| of a pass: median"),

@@ -120,6 +120,7 @@ class Experiment:
             draws=drawn * self.shape.num_layers * self.shape.top_k * DRAW_BYTES,
             held_pages=held if cache == "slabs" else 0,
             beside_pages=beside if cache == "pages" else 0,
+            held_passes=2 if cache == "pages" else 1,
         )
 
     def limits(self, num_kv_pages: int) -> Limits:

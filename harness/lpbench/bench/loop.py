@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from lpbench.errors import RunError
 from lpbench.executors.executor import Execution, Executor
 from lpbench.plan.check import check_plan
 from lpbench.plan.iteration import IterationPlan
@@ -34,7 +35,8 @@ class Step:
     Attributes:
         iteration: its number, from 0; where arrivals count in iterations it jumps when nothing was
             runnable.
-        start_ns: when planning began, on the executor's clock.
+        start_ns: when its turn came, on the executor's clock: planning begins, unless it was
+            planned beside the one before.
         stop_ns: when its tokens were there.
         arrived: requests that became visible with it.
         preempted: requests that lost their pages at its start.
@@ -62,6 +64,7 @@ def run_arm(
     limits: Limits,
     origin_ns: int | None = None,
     log: Callable[[Step], None] = lambda _: None,
+    plans_ahead: bool = True,
 ) -> Iterator[Step]:
     """Serve `requests` under `policy` and yield every iteration.
 
@@ -80,6 +83,8 @@ def run_arm(
             iterations.
         log: is told every iteration, in order, at the latest when the next one is over, and the
             last one when there are no more.
+        plans_ahead: whether the next iteration may be planned beside this one; else every
+            iteration's own planning is in its time, on any device.
 
     Raises:
         RunError: the schedule broke a rule.
@@ -100,7 +105,8 @@ def run_arm(
 
     def meanwhile() -> None:
         catch_up()
-        turns.go_ahead()
+        if plans_ahead:
+            turns.go_ahead()
 
     try:
         while turns.wait():
@@ -152,6 +158,7 @@ class _Turns:
         self._running: _Turn | None = None
         self._settled: Settled | None = None
         self._next: _Turn | None = None
+        self._broken: RunError | None = None
 
     def wait(self) -> bool:
         """Return whether there is an iteration; it can run once this returns."""
@@ -164,7 +171,13 @@ class _Turns:
         return True
 
     def take(self) -> _Turn:
-        """Return the next iteration, which begins to run."""
+        """Return the next iteration, which begins to run.
+
+        Raises:
+            RunError: the schedule broke a rule.
+        """
+        if self._broken is not None:
+            raise self._broken
         self._running = self._next or self._plan()
         self._next = self._settled = None
         return self._running
@@ -178,10 +191,16 @@ class _Turns:
         return self._settled
 
     def go_ahead(self) -> None:
-        """Plan the next iteration, where time alone does not say what it will be."""
+        """Plan the next iteration, where no clock says what it will be.
+
+        A plan that breaks a rule is told of when its turn comes: this iteration's tokens are good.
+        """
         self.settle()
         if self._clock.is_known_ahead and self.wait():
-            self._next = self._plan()
+            try:
+                self._next = self._plan()
+            except RunError as error:
+                self._broken = error
 
     def _plan(self) -> _Turn:
         arrived = self._queues.arrive(self._clock.now())
@@ -204,7 +223,7 @@ class _Iterations:
 
     def wait(self, arrival: float) -> None:
         """Jump to an arrival."""
-        self.iteration = max(self.iteration, int(arrival))
+        self.iteration = max(self.iteration, math.ceil(arrival))
 
 
 class _Seconds:

@@ -69,7 +69,8 @@ class Pass:
     Attributes:
         plan: what ran.
         preempted: requests that lost their pages before it.
-        seconds: from planning to tokens, by the host's clock.
+        seconds: from planning to tokens, by the host's clock; where a GPU computed and arrivals are
+            in iterations, planning lay beside the pass before.
         distinct: by layer, the experts that were counted; None where they were not.
     """
 

@@ -207,6 +207,7 @@ class _Run:
             executor,
             num_layers=self._experiment.shape.num_layers,
             limits=self._limits,
+            plans_ahead=False,
         )
 
     def _starts(self, step: Step) -> dict[int, int]:

@@ -67,8 +67,8 @@ class Execution:
         tokens: the engine's own greedy token for every request that was sampled.
         routed: the experts it touched; None where none were drawn.
         device_ns: how long the pass took on the device's own clock; None where it has none.
-        launched_ns: when, on the executor's clock, the host had launched the pass and began to wait
-            for the device; None where the host computes.
+        launched_ns: when, on the executor's clock, the host had launched the pass; None where the
+            host computes.
         cost: what the pass is modelled to cost; None where it ran.
     """
 

@@ -83,6 +83,8 @@ class Needs:
         held_pages: KV pages' worth of memory that is taken whatever the pool: the whole slabs of
             requests that may be in memory together, where memory not yet written counts.
         beside_pages: KV pages beside the pool: those of contexts, which stay from arm to arm.
+        held_passes: largest passes whose rows take memory at a time: the one that runs, and what
+            captured passes keep.
     """
 
     most_rows: int
@@ -92,6 +94,7 @@ class Needs:
     draws: int
     held_pages: int = 0
     beside_pages: int = 0
+    held_passes: int = 1
 
 
 def plan_memory(
@@ -123,7 +126,7 @@ def plan_memory(
         weights=weight_bytes(shape, precision),
         page=PAGE_TOKENS * shape.kv_bytes_per_token(size),
         num_kv_pages=0,
-        rows=needs.most_rows * row * size + _score_bytes(shape, needs),
+        rows=needs.held_passes * needs.most_rows * row * size + _score_bytes(shape, needs),
         draws=needs.draws,
         beside_pages=needs.beside_pages,
     )

@@ -54,6 +54,13 @@ def test_whole_prompts_share_rooms_as_slices_do(decodes: int, prompt: int) -> No
     assert 0 <= room.rows - decodes - prompt < max(64, room.rows / 64)
 
 
+def test_many_prompts_of_many_rows_share_a_room() -> None:
+    """200 prompts of 40 tokens, as chunks of 512 of them do."""
+    room = WHOLE.shared(8, (40,) * 200)
+    assert room is not None
+    assert WHOLE.own(8, (40,) * 200).blocks <= room.blocks
+
+
 def test_layers_of_many_rows_are_captured_one_by_one() -> None:
     """Those of few rows in pieces of any length."""
     assert (None, 1) == (Room(1024, 8, 64).longest_piece, Room(1088, 8, 70).longest_piece)

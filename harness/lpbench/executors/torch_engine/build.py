@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from lpbench.errors import RunError
 from lpbench.executors.torch_engine.checkpoint import load_weights
 from lpbench.executors.torch_engine.choice import TRITON, Kernels, pick_kernels
 from lpbench.executors.torch_engine.device import (
@@ -27,6 +28,7 @@ from lpbench.executors.torch_engine.kernels.expert_tiles import ExpertTiles
 from lpbench.executors.torch_engine.kernels.fused import FusedKernels
 from lpbench.executors.torch_engine.kernels.tile_table import TUNED_ROWS, TileTable
 from lpbench.executors.torch_engine.sequences import Sequences
+from lpbench.executors.torch_engine.tile_cache import FILE
 from lpbench.executors.torch_engine.torch_layers import TorchLayers
 from lpbench.executors.torch_engine.tuning import Tuner
 from lpbench.executors.torch_engine.weights import ModelWeights, dummy_weights
@@ -72,7 +74,8 @@ def build_executor(
     Raises:
         InputError: the checkpoint cannot be loaded.
         UnavailableError: Triton's kernels cannot run here.
-        RunError: the device's memory is not enough after all, or the device failed.
+        RunError: the device's memory is not enough after all, the device failed, or tuned tiles do
+            not run on it.
     """
     dtype, packed = DTYPES[precision.computed_in], precision.is_packed
     keep_freed_memory()
@@ -90,23 +93,33 @@ def build_executor(
                 shape, weights, kernels=kernels, requests=requests, ids=ids, draws=draws
             )
         from lpbench.executors.torch_engine.kernels.launch import (  # noqa: PLC0415 - not everywhere
+            REFUSALS,
             TritonKernels,
         )
 
         assert capacity is not None, "Triton's kernels take their memory ahead"
         if tiles is None:
             tiles = TileTable.of(shape, dtype=dtype, mxfp4=packed, major=major_of(device))
-        return fused_executor(
-            shape,
-            weights,
-            kernels=kernels,
-            fused=TritonKernels(shape, tiles=tiles),
-            graphs=CudaGraphs(device) if captured else None,
-            requests=requests,
-            ids=ids,
-            draws=draws,
-            capacity=capacity,
-        )
+        try:
+            return fused_executor(
+                shape,
+                weights,
+                kernels=kernels,
+                fused=TritonKernels(shape, tiles=tiles),
+                graphs=CudaGraphs(device) if captured else None,
+                requests=requests,
+                ids=ids,
+                draws=draws,
+                capacity=capacity,
+            )
+        except (torch.AcceleratorError, torch.OutOfMemoryError):
+            raise
+        except REFUSALS as error:
+            if not tiles.tuned:
+                raise
+            first = str(error).partition("\n")[0]
+            msg = f"the tiles in {FILE} do not run here ({first}); delete it and tune anew"
+            raise RunError(msg) from error
 
 
 def torch_executor(

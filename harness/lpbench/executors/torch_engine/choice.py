@@ -29,6 +29,11 @@ _LEAST_CAPABILITY = (8, 0)
 """Ampere's: bfloat16 in tensor cores, and copies to shared memory beside the computation."""
 
 
+_SMALL, _SMALL_MAJOR = ((8, 6), (8, 9)), 12
+"""Capabilities of chips whose programs have 99 KiB of shared memory (CUDA C++ Programming Guide,
+"Compute Capabilities"): the tiles are cut for those with 163 and more."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernels:
     """The choice.
@@ -112,6 +117,11 @@ def _check_triton(shape: ModelShape, device: torch.device) -> None:
         raise UnavailableError(
             f"--kernels triton needs compute capability {_written(_LEAST_CAPABILITY)} or more; "
             f"this device has {_written(found)}"
+        )
+    if found in _SMALL or found[0] == _SMALL_MAJOR:
+        raise UnavailableError(
+            "--kernels triton needs 163 KiB of shared memory an SM; chips of compute capability "
+            f"{_written(found)} have 99"
         )
     if shape.head_dim not in _HEADS:
         raise UnavailableError(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lpbench.executors.executor import EXPERTS_RANGE, Routed
 from lpbench.executors.torch_engine.batch import Batch, padding, size
-from lpbench.executors.torch_engine.device import free_bytes
+from lpbench.executors.torch_engine.device import free_bytes, give_back
 from lpbench.executors.torch_engine.drawn import DrawnExperts
 from lpbench.executors.torch_engine.graphs import Captured, Graphs, Work
 from lpbench.executors.torch_engine.hidden import joined
@@ -168,6 +168,7 @@ class FusedLayers:
                 for piece in all_pieces(self._num_layers, room.longest_piece)
             }
         self._captured_with = self._drawn.table
+        give_back(self._device)  # what was computed once, so as to be compiled, is not of a graph
         left = free_bytes(self._device)
         return Captured(
             pieces=sum(map(len, self._captured.values())),
@@ -330,6 +331,7 @@ class FusedLayers:
         for layer in range(layers.start, layers.stop):
             weights = self._weights.layers[layer]
             normed = kernels.add_norm(hidden, parts, weights.input_norm)
+            parts = None  # of top_k times the rows: its memory serves this layer's
             attended = self._attend(layer, weights, normed, batch)
             projected = kernels.linear(attended, weights.out, weights.out_bias)
             normed = kernels.add_norm(hidden, projected[:, None], weights.post_norm)

@@ -21,7 +21,8 @@ class Captured:
     Attributes:
         pieces: graphs.
         seconds: it took, compiling kernels included.
-        device_bytes: of memory, what the work allocates included; None where that is the host's.
+        device_bytes: of memory that is no longer free, what the work allocates included; None
+            where that is the host's.
     """
 
     pieces: int

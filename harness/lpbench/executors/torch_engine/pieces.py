@@ -4,8 +4,8 @@ Owns: the cut.
 Must not know: what a piece is captured as.
 
 A piece is a power of two of layers long and begins at a multiple of its length, so that L layers
-have fewer than 2L pieces, any span is made of at most 2 log2(L) of them, and no schedule's spans
-are served better than another's by what was captured for them.
+have fewer than 2L pieces, any span is made of at most 2 log2(L) of them where they may be of any
+length, and no schedule's spans are served better than another's by what was captured for them.
 """
 
 from functools import cache

@@ -26,7 +26,7 @@ _LARGE_ROWS = 1024
 gain by captured pieces of several."""
 
 MOST_PROMPTS = 32
-"""Prompts that share a room."""
+"""Prompts that share a room of few rows; of many rows, as many as they have whole blocks."""
 
 _SMALL = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
@@ -91,7 +91,7 @@ class Rooms:
             rows = sizes[bisect_left(sizes, decodes)]
             return Room(rows, rows, 0)
         rows = _mixed_rows(decodes + sum(prompts))
-        is_large = rows > self._largest or len(prompts) > MOST_PROMPTS
+        is_large = rows > self._largest or len(prompts) > self._most_prompts(rows)
         return None if is_large else self._mixed(rows)
 
     def every(self) -> tuple[Room, ...]:
@@ -111,7 +111,11 @@ class Rooms:
     def _mixed(self, rows: int) -> Room:
         """Return the room of so many rows with prompts among them, and any number of decodes."""
         decodes = min(rows, decode_rooms(self.most_decodes)[-1])
-        return Room(rows, decodes, -(-rows // self.query_rows) + MOST_PROMPTS)
+        return Room(rows, decodes, -(-rows // self.query_rows) + self._most_prompts(rows))
+
+    def _most_prompts(self, rows: int) -> int:
+        """Return the prompts of a room: each may end in a block that is not full."""
+        return max(MOST_PROMPTS, rows // self.query_rows)
 
 
 def _mixed_rows(rows: int) -> int:

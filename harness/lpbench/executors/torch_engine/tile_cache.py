@@ -32,7 +32,7 @@ from lpbench.executors.torch_engine.kernels.expert_tiles import (
     MOST_BLOCK_ROWS,
     ExpertTiles,
 )
-from lpbench.executors.torch_engine.kernels.tile_table import TUNED_ROWS
+from lpbench.executors.torch_engine.kernels.tile_table import REVISION, TUNED_ROWS
 from lpbench.record.provenance import installed_version
 from lpbench.record.store import check_writable, write_atomically
 from lpbench.shape.model import ModelShape
@@ -43,6 +43,9 @@ FILE = "expert-tiles.json"
 FOLDER_VARIABLE = "LPBENCH_CACHE"
 
 VERSION: Literal[1] = 1
+
+_LEAST_SIZE = 32
+"""Of a tile: values of mxfp4 that share a scale, and twice what tensor cores take at least."""
 
 _MOST_SIZE, _MOST_WARPS, _MOST_STAGES, _MOST_GROUP = 256, 16, 8, 64
 
@@ -60,6 +63,7 @@ class TileKey:
         top_k: experts of a row.
         dtype: of the weights, as the user calls it.
         triton: version of Triton; None where that is not known.
+        kernels: revision of the kernels and of the shipped tiles.
     """
 
     device: str
@@ -70,6 +74,7 @@ class TileKey:
     top_k: int
     dtype: str
     triton: str | None
+    kernels: int = REVISION
 
     @classmethod
     def of(cls, shape: ModelShape, precision: Precision, device: str) -> "TileKey":
@@ -96,7 +101,8 @@ def _check_tiles(tiles: ExpertTiles) -> ExpertTiles:
     limits = FEWEST_BLOCK_ROWS <= tiles.block_rows <= MOST_BLOCK_ROWS
     for tile in (tiles.gate_up, tiles.down):
         sizes += [tile.columns, tile.inner, tile.warps]
-        limits &= 16 <= min(tile.columns, tile.inner) <= max(tile.columns, tile.inner) <= _MOST_SIZE  # noqa: PLR2004 - what tensor cores take at least
+        limits &= min(tile.columns, tile.inner) >= _LEAST_SIZE
+        limits &= max(tile.columns, tile.inner) <= _MOST_SIZE
         limits &= 1 <= tile.warps <= _MOST_WARPS and 1 <= tile.stages <= _MOST_STAGES
         limits &= 1 <= tile.group_rows <= _MOST_GROUP
     if not limits or any(size.bit_count() != 1 for size in sizes):

@@ -17,6 +17,10 @@ from lpbench.executors.torch_engine.kernels.chip import HOPPER
 from lpbench.executors.torch_engine.kernels.expert_tiles import ExpertTiles, choose_tiles
 from lpbench.shape.model import ModelShape
 
+REVISION = 1
+"""Of the experts' kernels and their shipped tiles: raised when either changes, for what was tuned
+against others says nothing then."""
+
 TUNED_ROWS = tuple(1 << power for power in range(14))
 """1 to 8192. A batch takes what was tuned for the next of these, a larger one the last's."""
 
