@@ -1,10 +1,12 @@
 """Records that were damaged at random: whatever reads them says so in one line, or copes.
 
-`python -m tests.fuzzed 10000` damages so many and prints what became of them.
+`python -m tests.fuzzed 10000` damages so many and prints what became of them; with a run's folder
+behind it, copies of that run, for `lpbench trace`.
 """
 
 import json
 import random
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -107,10 +109,63 @@ def fuzz(count: int, folder: Path, *, seed: int = 0) -> Counter[str]:
     return endings
 
 
+def fuzz_trace(count: int, run: Path, folder: Path, *, seed: int = 0) -> Counter[str]:
+    """Put damaged copies of a run through `lpbench trace`; return their endings.
+
+    Raises:
+        AssertionError: it ended otherwise than it may, said more than a line, left a file, or left
+            a trace that cannot be read back.
+    """
+    from tests.traced import read_trace
+
+    drawn = random.Random(seed)
+    record = Record.model_validate_json((run / "run.json").read_bytes())
+    files = {str(one.relative_to(run)): one.read_bytes() for one in run.rglob("*.jsonl")}
+    copy, path = folder / "run", folder / "one.pftrace"
+    shutil.copytree(run, copy)
+    endings: Counter[str] = Counter()
+    for number in range(count):
+        hurt = drawn.choice(("run.json", *files))
+        before = (copy / hurt).read_bytes()
+        is_record = hurt == "run.json"
+        after = damaged(record, drawn) if is_record else _damaged_lines(before, drawn)
+        (copy / hurt).write_bytes(after)
+        result = call("trace", copy, "--output", path, "--most-iterations", drawn.choice("159"))
+        assert result.code in (OK, BAD_INPUT), (number, hurt, result)
+        assert (result.code == BAD_INPUT) == len(result.err.splitlines()), (number, hurt, result)
+        assert (result.code == OK) == path.exists(), (number, hurt, result)
+        if path.exists():
+            read_trace(path)
+            path.unlink()
+        (copy / hurt).write_bytes(before)
+        endings[f"trace {result.code}"] += 1
+        assert ["run"] == [one.name for one in folder.iterdir()]
+    return endings
+
+
+def _damaged_lines(text: bytes, drawn: random.Random) -> bytes:
+    """Return lines with a few of them damaged, or bytes of them cut out or overwritten."""
+    if drawn.random() < 0.2:
+        at = drawn.randrange(len(text))
+        return text[:at] + drawn.choice((b"", drawn.randbytes(3) + text[at + drawn.randrange(9) :]))
+    lines = text.splitlines()
+    for _ in range(drawn.choice((1, 1, 5))):
+        at = drawn.randrange(len(lines))
+        document = json.loads(lines[at])
+        _damage(document, drawn)
+        lines[at] = json.dumps(document).encode(errors="surrogatepass")
+    return b"\n".join(lines)
+
+
 def main() -> None:
-    """Damage as many as the first argument says."""
+    """Damage as many as the first argument says; with a run's folder after it, that run."""
     with tempfile.TemporaryDirectory() as folder:
-        found = fuzz(int(sys.argv[1]), Path(folder))
+        count, *runs = sys.argv[1:]
+        found = (
+            fuzz_trace(int(count), Path(runs[0]), Path(folder))
+            if runs
+            else fuzz(int(count), Path(folder))
+        )
     for name, times in sorted(found.items()):
         sys.stdout.write(f"{name:12} {times:7}\n")
 

@@ -15,6 +15,7 @@ COMMANDS = (
     "bench-engine",
     "tune",
     "sweep",
+    "trace",
     "plan",
     "compare",
     "check",
@@ -23,7 +24,9 @@ COMMANDS = (
 )
 HEAVY = {
     "altair",
+    "google",
     "pandas",
+    "perfetto",
     "safetensors",
     "scipy",
     "tokenizers",

@@ -25,6 +25,7 @@ from lpbench.cli import (
     report,
     reproduce,
     sweep,
+    trace,
     traffic,
     tune,
 )
@@ -48,6 +49,7 @@ app.command(name="reproduce")(reproduce.reproduce)
 app.command(name="bench-engine")(bench_engine.bench_engine)
 app.command(name="tune")(tune.tune)
 app.command(name="calibrate")(calibrate.calibrate)
+app.command(name="trace")(trace.trace)
 app.command(name="plan")(plan.plan)
 app.command(name="compare")(compare.compare)
 app.command(name="check")(check.check)

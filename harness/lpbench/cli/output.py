@@ -71,6 +71,17 @@ def check_new_routing(path: Path, *, executor: str) -> None:
     check_writable(path)
 
 
+def check_trace(path: Path, *, suffix: str) -> None:
+    """Check that a trace can be written; the name's end keeps it from replacing anything else.
+
+    Raises:
+        InputError: its name ends otherwise, or it cannot be written.
+    """
+    if path.suffix != suffix:
+        raise InputError(f"--output {path}: accepted: a file name that ends in {suffix}")
+    check_writable(path)
+
+
 def write_text(target: str, text: str) -> None:
     """Write to a file, or to stdout for "-".
 

@@ -9,12 +9,12 @@ is complete. A run that is killed therefore leaves a record that says so.
 
 import json
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self, cast
 
 from pydantic import JsonValue, ValidationError
 from pydantic_core import to_json
@@ -135,8 +135,9 @@ class LineFile:
             self._file = None
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all; text in UTF-8.
+@contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write that is there only when all of it is.
 
     Raises:
         RunError: the disk is full, or the like; the file is as it was before.
@@ -145,7 +146,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     try:
         with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield cast("BinaryIO", file)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
@@ -155,6 +156,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all; text in UTF-8.
+
+    Raises:
+        RunError: the disk is full, or the like; the file is as it was before.
+    """
+    with open_atomically(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def append_text(path: Path, text: str) -> None:
