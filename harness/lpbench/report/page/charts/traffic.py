@@ -4,7 +4,7 @@ Owns: which terms stand apart.
 Must not know: the look of all charts, the order of a page.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -113,7 +113,7 @@ def _ledger_said(record: Record) -> str:
 def _bars(parts: Sequence[_Part], *, title: str) -> alt.LayerChart:
     """Return stacked bars, a schedule a line, each with its sum; wide parts have their figure."""
     kinds = list(dict.fromkeys(one.part for one in parts))
-    sums: Counter[str] = Counter()
+    sums: defaultdict[str, float] = defaultdict(float)
     for one in parts:
         sums[one.arm] += one.gb
     longest = max(sums.values()) or 1.0
