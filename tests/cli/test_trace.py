@@ -129,7 +129,7 @@ def test_a_run_on_a_virtual_clock(lpbench: CommandLine, modelled: Path, tmp_path
         assert wanted["expert_bytes"] == pytest.approx(
             sum(float(one.values[BYTES]) for one in iterations)
         )
-        assert trace.counted(arm.label, "power, modelled [W]")
+        assert trace.counted(arm.label, "power, modelled (W)")
         assert not trace.counted(arm.label, "expert bytes per iteration, counted")
         assert not any(BYTES in one.values for one in trace.within(arm.label, ITERATIONS, depth=1))
 
@@ -144,7 +144,7 @@ def test_energy_windows_are_drawn(
     there = [*record.windows, *(one for arm in record.arms for one in arm.windows)]
     assert len(there) == len(windows)
     assert {f"{WATTS:.0f}"} == {
-        f"{float(one.values['total_gpu_energy_j [J]']) / (one.span_ns / 1e9):.0f}"
+        f"{float(one.values['total_gpu_energy_j (J)']) / (one.span_ns / 1e9):.0f}"
         for one in windows
     }
 

@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ pytest.importorskip("perfetto", reason="the extra `trace`")
 from lpbench.report.trace import draw
 from lpbench.report.trace.arm import BYTES, ITERATIONS, TILES, parts_of
 from lpbench.report.trace.draw import Drawn, draw_run
+from lpbench.report.trace.packets import Packets
 from tests.traced import Traced, read_trace
 
 EVERYTHING = 1_000_000
@@ -162,7 +164,30 @@ def test_counters_fall_where_nothing_runs(tmp_path: Path) -> None:
         (20_000_000, 0),
         (50_000_000, 2400),
         (60_000_000, 0),
-    ] == trace.counted(CHUNKED, "expert bytes per iteration, counted [B]")
+    ] == trace.counted(CHUNKED, "expert bytes per iteration, counted (B)")
+
+
+def test_a_timed_device_has_its_share(tmp_path: Path) -> None:
+    """Where the device's passes were timed, the share of each iteration that they take is drawn."""
+    run_in(tmp_path, [iteration(0, device_ms=7.5)])
+    trace, _ = drawn(tmp_path)
+    busy = trace.counted(CHUNKED, "device busy, by its own events (%)")
+    assert [(0, 75.0), (10_000_000, 0)] == busy
+
+
+def test_memory_does_not_grow_with_a_trace() -> None:
+    """What is written is let go of: 100,000 marks leave less behind than they are."""
+
+    class Nowhere(BytesIO):
+        def write(self, text: Any) -> int:  # noqa: ANN401 - as io types it
+            return len(text)
+
+    packets = Packets(Nowhere())
+    track = packets.track(packets.process("one"), "two")
+    before = psutil.Process().memory_info().rss
+    for at in range(100_000):
+        packets.mark(track, at, "mark", {"at": at, "again": at})
+    assert 20_000_000 > psutil.Process().memory_info().rss - before
 
 
 def test_what_is_not_recorded_has_no_track(tmp_path: Path) -> None:
@@ -172,7 +197,7 @@ def test_what_is_not_recorded_has_no_track(tmp_path: Path) -> None:
         del bare[key]
     run_in(tmp_path, [bare])
     trace, _ = drawn(tmp_path)
-    assert {"requests decoding [1]", "prompt tokens in some layer [1]"} == {
+    assert {"requests decoding (1)", "prompt tokens in some layer (1)"} == {
         one.place[-1] for one in trace.counts
     }
     assert not any(BYTES in one.values for one in trace.slices)
@@ -318,7 +343,7 @@ def test_an_energy_campaign_has_one_clock(tmp_path: Path) -> None:
     assert [("idle", 100), ("layered, block 0", 1200), ("chunked, block 0", 2300)] == [
         (one.name, one.start_ns / 1e6) for one in windows
     ]
-    assert "1.5, fault" == windows[2].values["total_gpu_energy_j [J]"]
+    assert "1.5, fault" == windows[2].values["total_gpu_energy_j (J)"]
     assert [(600_000_000, 80.0), (1_450_000_000, 310.0), (2_300_000_000, 290.0)] == trace.counted(
         "energy windows", "GPU power"
     )
@@ -343,7 +368,7 @@ def test_dram_bytes_come_back(tmp_path: Path) -> None:
     for runs, found in counts.items():
         group = ("DRAM of chunked", f"measured, block 0, {runs} runs")
         assert [1_000_000_000] == [one.stop_ns for one in trace.within(*group)]
-        read = trace.counted(*group, "DRAM bytes read [B/s]")
+        read = trace.counted(*group, "DRAM bytes read (B/s)")
         assert sum(found) == pytest.approx(sum(value * 1e-3 for _, value in read))
 
 

@@ -22,7 +22,7 @@ def trace(
     ] = None,
     most_iterations: Annotated[
         int,
-        typer.Option(help="Iterations drawn at most, over all arms: the first ones of each."),
+        typer.Option(help="Iterations drawn at most: of each arm the first, in equal shares."),
     ] = 200_000,
     no_progress: NoProgress = False,
 ) -> None:

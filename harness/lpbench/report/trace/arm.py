@@ -18,8 +18,8 @@ ORDER = MOST_LAYERS + 1
 ITERATIONS = "iterations and their segments (split by layers, not measured)"
 TILES = "tiles by layers (split, not measured)"
 
-BYTES = "expert bytes [B]"
-ADDED = "expert bytes added by prefill [B]"
+BYTES = "expert bytes (B)"
+ADDED = "expert bytes added by prefill (B)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,12 +178,12 @@ class ArmTracks:
             "prompt tokens": plan.num_prefill_tokens,
             "layer groups": line.num_groups,
             "preempted": ", ".join(map(str, line.preempted)) or None,
-            "device time [ms]": line.device_ms,
+            "device time (ms)": line.device_ms,
             BYTES: line.expert_bytes,
             "distinct experts, all layers": _total(line.distinct_experts),
-            "bytes read, modelled [B]": line.bytes,
+            "bytes read, modelled (B)": line.bytes,
             "flops, modelled": line.flops,
-            "joules, modelled [J]": line.joules,
+            "joules, modelled (J)": line.joules,
         }
         return {name: value for name, value in found.items() if value is not None}
 
@@ -193,6 +193,7 @@ class ArmTracks:
             (f"expert bytes per iteration, {self._how}", "B", line.expert_bytes),
             ("requests decoding", "1", len(plan.decodes)),
             ("prompt tokens in some layer", "1", plan.num_prefill_tokens),
+            ("device busy, by its own events", "%", _share(line)),
             ("power, modelled", "W", _rate(line.joules, seconds)),
             ("DRAM bandwidth, modelled", "B/s", _rate(line.bytes, seconds)),
         ):
@@ -210,6 +211,13 @@ class ArmTracks:
 
 def _total(counts: Sequence[int] | None) -> int | None:
     return None if counts is None else sum(counts)
+
+
+def _share(line: Iteration) -> float | None:
+    """Return the percentage of an iteration in which the device's pass ran."""
+    if line.device_ms is None or not line.duration_ms:
+        return None
+    return 100 * line.device_ms / line.duration_ms
 
 
 def _rate(amount: float | None, seconds: float) -> float | None:

@@ -166,15 +166,15 @@ def _energy_windows(record: Record) -> tuple[tuple[str, Window], ...]:
     """Return the windows as they came, each with whose it is; samples know them by that order."""
     labelled = [("idle", one) for one in record.windows]
     labelled += [(arm.label, one) for arm in record.arms for one in arm.windows]
-    placed = (
-        one
-        for one in labelled
-        if one[1].pass_ == ENERGY_PASS
-        and one[1].readings
-        and 0 <= (-1 if one[1].start_ms is None else one[1].start_ms) <= LONGEST_MS
-        and 0 <= one[1].duration_ms <= LONGEST_MS
-    )
+    placed = (one for one in labelled if _is_placed(one[1]))
     return tuple(sorted(placed, key=lambda one: one[1].start_ms or 0))
+
+
+def _is_placed(window: Window) -> bool:
+    """Return whether a meter measured over a window, and when is known."""
+    if window.pass_ != ENERGY_PASS or not window.readings or window.start_ms is None:
+        return False
+    return all(0 <= one <= LONGEST_MS for one in (window.start_ms, window.duration_ms))
 
 
 def _start_of(line: Sample, starts_ns: Sequence[int]) -> int | None:
@@ -202,5 +202,5 @@ def _readings(window: Window) -> dict[str, Value]:
     found: dict[str, Value] = {"runs": str(window.runs), "iterations": str(window.iterations)}
     for name, one in window.readings.items():
         value = "absent" if one.value is None else f"{one.value:.15g}"
-        found[f"{name} [{one.unit}]"] = ", ".join((value, *one.reasons))
+        found[f"{name} ({one.unit})"] = ", ".join((value, *one.reasons))
     return found

@@ -19,6 +19,7 @@ from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import (
 
 Value: TypeAlias = int | float | str
 Values: TypeAlias = Mapping[str, Value]
+"""What stands beside a slice, by name; Perfetto replaces dots and square brackets in the names."""
 
 SEQUENCE = 1
 """All packets are of one writer."""
@@ -62,7 +63,7 @@ class Packets:
 
     def counter(self, parent: int, name: str, *, unit: str, rank: int = 0) -> int:
         """Begin a track of values, each of which holds until the next one."""
-        track = self._track(parent, name=f"{name} [{unit}]", rank=rank)
+        track = self._track(parent, name=f"{name} ({unit})", rank=rank)
         if unit in UNITS:
             track.counter.unit = UNITS[unit]
         else:
@@ -96,7 +97,7 @@ class Packets:
             OSError: the file does not take it.
         """
         self._file.write(self._trace.SerializeToString())
-        self._trace.Clear()
+        self._trace = Trace()  # clearing one keeps its memory
 
     def _packet(self) -> TracePacket:
         if len(self._trace.packet) >= TOGETHER:
