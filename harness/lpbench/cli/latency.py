@@ -69,6 +69,7 @@ def latency(
     from lpbench.cli.output import open_store, show_record
     from lpbench.cli.render import progress_bar
     from lpbench.report.latency import latency_notes, latency_table
+    from lpbench.report.spread import spread_tables
 
     load = Load(
         request_rate=request_rate,
@@ -80,4 +81,5 @@ def latency(
     )
     with progress_bar(shown=not (quiet or no_progress)) as progress:
         record = run_latency(replace(spec, load=load), lambda: open_store(output, json), progress)
-    show_record(record, [latency_table(record)], latency_notes(record), json=json, quiet=quiet)
+    tables = (latency_table(record), *(() if quiet else spread_tables(record)))
+    show_record(record, tables, latency_notes(record), json=json, quiet=quiet)

@@ -5,6 +5,7 @@ Must not know: HTML, how a chart is drawn.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,6 +22,7 @@ from lpbench.report.compare import verdict_notes, verdict_table
 from lpbench.report.page import charts, told
 from lpbench.report.page.charts import Point
 from lpbench.report.page.log import Log
+from lpbench.report.page.number import number
 from lpbench.report.page.picture import Picture, drawable
 from lpbench.report.page.run import Reproduction, Run, Source, Sweep
 from lpbench.report.page.told import Figures
@@ -152,7 +154,7 @@ def _short(reading: object, scale: float) -> str:
     if value is None:
         return told.NOTHING
     mark = "" if getattr(reading, "validity", "") == "valid" else " (invalid)"
-    return told.number(value * scale) + mark
+    return number(value * scale) + mark
 
 
 def _points(runs: Sequence[Run]) -> list[Point]:
@@ -168,13 +170,22 @@ def _points(runs: Sequence[Run]) -> list[Point]:
 def _attained(runs: Sequence[Run]) -> list[Point]:
     found = []
     for run in runs:
-        rate = run.record.spec.get("request_rate")
+        rate = _rate(run.record)
         for arm in run.record.own_arms:
             share = _value(run.record, arm.label, "slo_attainment")
-            if isinstance(rate, (int, float)) and share is not None:
+            if rate is not None and share is not None:
                 label = drawable(arm.label)
-                found.append(Point(label=label, group=label, x=float(rate), y=share))
+                found.append(Point(label=label, group=label, x=rate, y=share))
     return found
+
+
+def _rate(record: Record) -> float | None:
+    """Return the requests per second that arrive; a record holds them as text, or none."""
+    try:
+        rate = float(str(record.spec.get("request_rate")))
+    except ValueError:
+        return None
+    return rate if math.isfinite(rate) else None
 
 
 def _value(record: Record, label: str, metric: str) -> float | None:
@@ -236,7 +247,7 @@ def _verdicts(group: Sequence[Run]) -> Iterator[Block]:
     records = [run.record for run in group]
     if records[0].status != "complete" or len(records[0].own_arms) < 2:  # noqa: PLR2004
         return
-    if len(records) == 1 and records[0].command != "energy":
+    if len(records) == 1 and (records[0].command != "energy" or is_modelled(records[0])):
         return
     try:
         verdicts = compare_arms_of(records, delta=DELTA)
@@ -245,7 +256,7 @@ def _verdicts(group: Sequence[Run]) -> Iterator[Block]:
         return
     yield Block(
         tables=(verdict_table(verdicts),),
-        words=(f"{len(records)} runs.", *verdict_notes(verdicts, delta=DELTA)),
+        words=verdict_notes(verdicts, delta=DELTA),
     )
 
 
@@ -362,4 +373,4 @@ def _part(document: Mapping[str, JsonValue], key: str) -> dict[str, JsonValue]:
 
 
 def _number(value: JsonValue) -> str:
-    return told.number(value) if isinstance(value, (int, float)) else told.NOTHING
+    return number(value) if isinstance(value, (int, float)) else told.NOTHING

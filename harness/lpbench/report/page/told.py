@@ -14,14 +14,13 @@ from lpbench.analysis.metrics import ALL_METRICS
 from lpbench.record.schema import Arm, Reading, Record
 from lpbench.report import energy, traffic
 from lpbench.report.ledger import ledger_tables
+from lpbench.report.page.number import number
 from lpbench.report.table import Table
 
 MOST_ARMS = 12
 """Schedules that stand side by side in a table; the others are named below it."""
 
 NOTHING = "-"
-
-_WHOLE_FROM, _WHOLE_BELOW = 1e4, 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +69,6 @@ class _Shown:
         """Return a value as it is shown."""
         scaled = value * self.scale
         return self.form.format(scaled) if self.form else number(scaled)
-
-
-def number(value: float) -> str:
-    """Return a number in four digits, large ones whole."""
-    is_whole = _WHOLE_FROM <= abs(value) < _WHOLE_BELOW
-    return f"{value:,.0f}" if is_whole else f"{value:.4g}"
 
 
 FRONT = {

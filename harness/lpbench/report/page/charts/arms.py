@@ -5,6 +5,7 @@ Must not know: charts.
 """
 
 from lpbench.record.schema import Arm, Record
+from lpbench.report.page.number import number
 from lpbench.report.page.picture import drawable
 
 MOST_ARMS = 6
@@ -32,7 +33,7 @@ def said(record: Record, metric: str, unit: float, name: str) -> str:
     """Return a metric of every schedule in words, in so large a unit of this name."""
     found = ((arm.label, valid(arm, metric)) for arm in arms(record))
     return "; ".join(
-        f"{drawable(label)} {value / unit:.4g} {name}"
+        f"{drawable(label)} {number(value / unit)} {name}"
         for label, value in found
         if value is not None
     )

@@ -16,6 +16,8 @@ from lpbench.report.page.charts.arms import MOST_ARMS
 from lpbench.report.page.log import Log
 from lpbench.report.page.picture import SERIES, SHAPES, WIDTH, Picture, drawable, picture, series
 
+_DECADE = 10
+
 MOST_POINTS = 200
 """Of a curve: more, nobody would see."""
 
@@ -100,8 +102,8 @@ def pareto(points: Sequence[Point], *, name: str, caption: str) -> Picture | Non
     data = [{"label": one.label, "arm": one.group, "x": one.x, "y": one.y} for one in kept]
     colours = [SERIES[at] for at in range(len(groups))]
     base = alt.Chart(alt.InlineData(values=data), width=WIDTH, height=200).encode(
-        alt.X("x:Q", title="TBT mean, ms", scale=alt.Scale(zero=False, padding=12)),
-        alt.Y("y:Q", title="TTFT mean, ms", scale=alt.Scale(zero=False, padding=12)),
+        alt.X("x:Q", title="TBT mean, ms", scale=_scale([one.x for one in kept])),
+        alt.Y("y:Q", title="TTFT mean, ms", scale=_scale([one.y for one in kept])),
     )
     marks = base.mark_point(size=70, filled=True, opacity=0.9).encode(
         alt.Color("arm:N", scale=alt.Scale(domain=groups, range=colours), sort=None),
@@ -109,7 +111,7 @@ def pareto(points: Sequence[Point], *, name: str, caption: str) -> Picture | Non
             "arm:N", scale=alt.Scale(domain=groups, range=list(SHAPES[: len(groups)])), sort=None
         ),
     )
-    few = len(kept) <= 2 * MOST_ARMS
+    few = len(kept) <= MOST_ARMS
     labels = base.mark_text(align="left", dx=7, dy=-7, fontSize=9).encode(alt.Text("label:N"))
     return picture(
         alt.layer(marks, labels) if few else marks,
@@ -120,6 +122,13 @@ def pareto(points: Sequence[Point], *, name: str, caption: str) -> Picture | Non
         + ".",
         caption=caption,
     )
+
+
+def _scale(values: Sequence[float]) -> alt.Scale:
+    """Return an axis without 0, by powers of ten where the values span more than one."""
+    if 0 < _DECADE * min(values) < max(values):
+        return alt.Scale(type="log", nice=False, padding=12)
+    return alt.Scale(zero=False, nice=True)
 
 
 def attainment(points: Sequence[Point], *, name: str) -> Picture | None:

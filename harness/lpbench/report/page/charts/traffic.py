@@ -12,6 +12,7 @@ import altair as alt
 
 from lpbench.record.schema import Arm, Record
 from lpbench.report.page.charts.arms import arms, method, said, valid
+from lpbench.report.page.number import number
 from lpbench.report.page.picture import INK, PAPER, SERIES, WIDTH, Picture, drawable, picture
 
 MOST_TERMS = 5
@@ -105,7 +106,7 @@ def _terms(arm: Arm) -> dict[str, float]:
 def _ledger_said(record: Record) -> str:
     return "; ".join(
         f"{drawable(arm.label)}: "
-        + ", ".join(f"{part} {amount / GB:.3g} GB" for part, amount in _terms(arm).items())
+        + ", ".join(f"{part} {number(amount / GB)} GB" for part, amount in _terms(arm).items())
         for arm in arms(record)
     )
 
@@ -118,8 +119,7 @@ def _bars(parts: Sequence[_Part], *, title: str) -> alt.LayerChart:
         sums[one.arm] += one.gb
     longest = max(sums.values()) or 1.0
     values = [
-        {**asdict(one), "text": f"{one.gb:.3g}" if one.gb > _WIDE * longest else ""}
-        for one in parts
+        {**asdict(one), "text": number(one.gb) if one.gb > _WIDE * longest else ""} for one in parts
     ]
     base = alt.Chart().encode(
         alt.X("gb:Q", title=title, stack="zero", scale=alt.Scale(domainMax=1.15 * longest)),
@@ -133,7 +133,7 @@ def _bars(parts: Sequence[_Part], *, title: str) -> alt.LayerChart:
     text = base.mark_text(color="white", align="right", dx=-3, fontSize=10).encode(
         alt.Text("text:N"), detail="part:N"
     )
-    totals = [{"arm": arm, "gb": gb, "text": f"{gb:.4g}"} for arm, gb in sums.items()]
+    totals = [{"arm": arm, "gb": gb, "text": number(gb)} for arm, gb in sums.items()]
     ends = (
         alt.Chart(alt.InlineData(values=totals))
         .mark_text(align="left", dx=4, fontSize=10)
