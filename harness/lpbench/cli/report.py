@@ -93,9 +93,15 @@ def _claim(folder: Path) -> Path:
 def _write(folder: Path, page: str, sections: "Sequence[Section]") -> int:
     """Write the page and every picture; return how many there are."""
     from lpbench.record.store import write_atomically
+    from lpbench.report.page.picture import svg_to_png
 
-    pictures = [one for section in sections for block in section.blocks for one in block.pictures]
-    for one in pictures:
-        write_atomically(folder / f"{one.name}.png", one.png())
+    count = 0
+    for section in sections:
+        for block in section.blocks:
+            for one in block.pictures:
+                write_atomically(folder / f"{one.name}.png", one.png())
+            if block.svg:
+                write_atomically(folder / f"{section.id}-map.png", svg_to_png(block.svg[0]))
+            count += len(block.pictures) + bool(block.svg)
     write_atomically(folder / PAGE, page)
-    return len(pictures)
+    return count

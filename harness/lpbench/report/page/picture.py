@@ -78,6 +78,11 @@ class Picture:
         return vl_convert.vegalite_to_png(spec, scale=_SCALE, allowed_base_urls=[])
 
 
+def svg_to_png(svg: str) -> bytes:
+    """Return an SVG document as a PNG."""
+    return vl_convert.svg_to_png(svg, scale=_SCALE)
+
+
 def picture(chart: Chart, *, name: str, title: str, alt_text: str, caption: str) -> Picture:
     """Return a chart in the look of all."""
     drawn = (
