@@ -12,7 +12,7 @@ from pathlib import Path
 from lpbench.bench.logged import AnyLine, Iteration, Served, read_lines
 from lpbench.errors import InputError
 
-MOST_ITERATIONS, MOST_REQUESTS = 200_000, 50_000
+MOST_ITERATIONS, MOST_REQUESTS = 50_000, 50_000
 """Lines of a run that are read."""
 
 
