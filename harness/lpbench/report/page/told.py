@@ -203,9 +203,11 @@ def _shortest(record: Record) -> Iterator[str]:
         ]
         if len(found) < 2:  # noqa: PLR2004 - there is nobody to be faster than
             continue
-        (base, first), (best, label) = found[0], min(found)
+        (base, first), (best, label), (second, other) = found[0], *sorted(found)[:2]
+        if second == best:
+            yield f"{label} and {other} have the same {words}, the shortest: {best:.4g} ms."
+            continue
         if label == first:
-            second, other = sorted(found)[1]
             against = f"{other} takes {second / best - 1:.1%} longer"
         else:
             against = f"{1 - best / base:.1%} less than {first}"
