@@ -24,14 +24,18 @@ METHODS = {
 
 
 def to_html(sections: Sequence[Section], *, title: str) -> str:
-    """Return the page; all text in it is escaped but for the pictures' SVG."""
-    return _template().render(
+    """Return the page; all text in it is escaped but for the pictures' SVG.
+
+    What UTF-8 has no way to write, such as half a character in a folder's name, becomes "?".
+    """
+    page = _template().render(
         title=title,
         sections=sections,
         methods=METHODS,
         version=__version__,
         style=(FOLDER / "page.css").read_text(encoding="utf-8"),
     )
+    return page.encode(errors="replace").decode()
 
 
 @cache

@@ -38,7 +38,7 @@ _ON_PAPER = {INK: "#1b1b1b", LINE: "#d4d4d4", PAPER: "#ffffff"}
 _SCALE = 2
 """Pixels of a PNG by pixel of the layout."""
 
-_ID = re.compile(r'(\bid="|url\(#|href="#)')
+_ID = re.compile(r'(\bid="|url\(#|href="#)([\w-]+)')
 
 _ROLE = re.compile(r' (role="graphics-[a-z]+"|aria-roledescription="[^"<>]*")')
 """Of parts of a chart, which its own alt text stands for."""
@@ -63,11 +63,19 @@ class Picture:
     spec: str
 
     def svg(self) -> str:
-        """Return it as an SVG element that refers to nothing outside itself."""
+        """Return it as an SVG element that refers to nothing outside itself.
+
+        The renderer counts ids on from picture to picture; here they begin anew, so that the same
+        picture is the same text.
+        """
         text = vl_convert.vegalite_to_svg(self.spec, allowed_base_urls=[])
         for colour, name in _ON_PAGE.items():
             text = text.replace(f'"{colour}"', f'"{name}"')
-        text = _ROLE.sub("", _ID.sub(rf"\g<1>{self.name}-", text))
+        ids: dict[str, str] = {}
+        text = _ID.sub(
+            lambda found: found[1] + ids.setdefault(found[2], f"{self.name}-{len(ids)}"), text
+        )
+        text = _ROLE.sub("", text)
         return text.replace("<svg ", f'<svg role="img" aria-label="{_attribute(self.alt)}" ', 1)
 
     def png(self) -> bytes:

@@ -6,6 +6,7 @@ Must not know: HTML, how a chart is drawn.
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,6 +16,7 @@ from pydantic import JsonValue
 from lpbench.analysis.comparable import is_modelled
 from lpbench.analysis.verdict import DELTA
 from lpbench.analysis.versus import compare_arms_of
+from lpbench.bench.keys import MAP_KEYS
 from lpbench.bench.summary import Row
 from lpbench.errors import InputError
 from lpbench.record.schema import Record
@@ -26,7 +28,7 @@ from lpbench.report.page.number import number
 from lpbench.report.page.picture import Picture, drawable
 from lpbench.report.page.run import Reproduction, Run, Source, Sweep
 from lpbench.report.page.told import Figures
-from lpbench.report.regime import Spot, regime_notes, spots_of
+from lpbench.report.regime import AXES, Spot, regime_notes, spots_of
 from lpbench.report.table import Table
 from lpbench.shape.catalogue import find_shape
 
@@ -287,7 +289,7 @@ def _sweep(sweep: Sweep, *, name: str, heatmap: Callable[[Sequence[Spot]], str])
         counts[row.status] += 1
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
     head = Block(words=(f"{len(sweep.rows)} rows, a schedule of a cell each: {said}.",))
-    spots = spots_of(complete)
+    spots = spots_of(complete) if all(map(_is_on_map, complete)) else ()
     if spots:
         alt = (
             "Regime map: who has the least mean TTFT within a budget for the TBT, by decodes in "
@@ -297,6 +299,13 @@ def _sweep(sweep: Sweep, *, name: str, heatmap: Callable[[Sequence[Spot]], str])
     else:
         shown = Block(tables=(_rows_table(sweep.rows),))
     return Section(id=name, title=f"Sweep {sweep.name}", blocks=(head, shown))
+
+
+def _is_on_map(row: Row) -> bool:
+    """Return whether a row is of a point of the regime map."""
+    return row.point.keys() >= {*MAP_KEYS, "schedule"} and all(
+        isinstance(row.point[key], int) for key in AXES
+    )
 
 
 def _rows_table(rows: Sequence[Row]) -> Table:
@@ -373,4 +382,7 @@ def _part(document: Mapping[str, JsonValue], key: str) -> dict[str, JsonValue]:
 
 
 def _number(value: JsonValue) -> str:
-    return number(value) if isinstance(value, (int, float)) else told.NOTHING
+    """Return a number as it is written; a dash for what is none, or larger than any."""
+    if not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
+        return told.NOTHING
+    return number(value)
