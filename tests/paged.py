@@ -194,54 +194,13 @@ class Seen(HTMLParser):
             self._words.append(data)
 
 
-ELEMENTS = frozenset(
-    [
-        "html",
-        "head",
-        "meta",
-        "title",
-        "style",
-        "body",
-        "header",
-        "h1",
-        "p",
-        "span",
-        "nav",
-        "ol",
-        "li",
-        "a",
-        "main",
-        "section",
-        "h2",
-        "div",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-        "caption",
-        "br",
-        "figure",
-        "figcaption",
-        "details",
-        "summary",
-        "pre",
-        "strong",
-        "footer",
-        "svg",
-        "g",
-        "path",
-        "rect",
-        "line",
-        "text",
-        "tspan",
-        "defs",
-        "clippath",
-        "lineargradient",
-        "stop",
-    ]
+_DOCUMENT = (
+    "html head meta title style body header h1 p span nav ol li a main section h2 div table thead "
+    "tbody tr th td caption br figure figcaption details summary pre strong footer"
 )
+_DRAWN = "svg g path rect line text tspan defs clippath lineargradient stop"
+
+ELEMENTS = frozenset(f"{_DOCUMENT} {_DRAWN}".split())
 """What a page is made of; none of them runs or fetches anything, but for an anchor."""
 
 
