@@ -1,7 +1,8 @@
 """Records that were damaged at random: whatever reads them says so in one line, or copes.
 
 `python -m tests.fuzzed 10000` damages so many and prints what became of them; with a run's folder
-behind it, copies of that run, for `lpbench trace`.
+behind it, copies of that run, for `lpbench trace`; with `report` behind it, the example run, for
+`lpbench report`.
 """
 
 import json
@@ -14,18 +15,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from lpbench.errors import InputError
 from lpbench.record.schema import Record
 from lpbench.testing.records import example_record
 from tests.cli.command import BAD_INPUT, OK, REGRESSION, call, contents
 
 VALUES: tuple[object, ...] = (
     None, True, -1, 0, 1, 1e308, -1e308, 1e-320, 10**400, "", "x" * 10_000, "\ud800", "nan",
-    [], {}, [[]], {"value": None}, float("nan"), float("inf"),
+    [], {}, [[]], {"value": None}, float("nan"), float("inf"), "\"><script>alert('&')</script>",
 )  # fmt: skip
 """What is put in the place of something."""
 
 INCONCLUSIVE, INVALID = 4, 5
 ENDINGS = {OK, BAD_INPUT, REGRESSION, INCONCLUSIVE, INVALID}
+
+MOST_OF_A_PAGE = 5_000_000
+"""Characters."""
 
 RUNS = 6
 """As many a side are judged over processes."""
@@ -143,6 +150,47 @@ def fuzz_trace(count: int, run: Path, folder: Path, *, seed: int = 0) -> Counter
     return endings
 
 
+RENDERED = 10
+"""Of so many damaged runs one has its pictures drawn; of the others they are made, not drawn."""
+
+
+def fuzz_report(count: int, folder: Path, *, seed: int = 0) -> Counter[str]:
+    """Make pages of damaged runs: sections and HTML of all, pictures of some; return the endings.
+
+    Raises:
+        AssertionError: something in a page could run, or it refers to what is not in it.
+    """
+    from lpbench.report.page.picture import Picture
+    from tests.paged import EXAMPLE, harmless, to_page, write_run
+
+    drawn = random.Random(seed)
+    run = write_run(folder / "run")
+    write_run(folder / "whole")
+    files = {one.name: one.read_bytes() for one in run.iterdir()}
+    endings: Counter[str] = Counter()
+    for number in range(count):
+        for name in drawn.sample(sorted(files), drawn.choice((1, 1, 2, 3))):
+            is_record = name == "run.json"
+            after = damaged(EXAMPLE, drawn) if is_record else _damaged_lines(files[name], drawn)
+            (run / name).write_bytes(after)
+        is_rendered = not number % RENDERED
+        with pytest.MonkeyPatch.context() as patch:
+            if not is_rendered:
+                patch.setattr(Picture, "svg", lambda picture: f"<svg><!--{picture.name}--></svg>")
+            try:
+                page = to_page(*drawn.choice(((run,), (folder,))))
+            except InputError as error:
+                endings["refused" if "\n" not in str(error) else "refused in several lines"] += 1
+            else:
+                seen = harmless(page)
+                assert seen.tags.count("section"), number
+                assert len(page) < MOST_OF_A_PAGE, number
+                endings["drawn" if is_rendered else "made"] += 1
+        for name, text in files.items():
+            (run / name).write_bytes(text)
+    return endings
+
+
 def _damaged_lines(text: bytes, drawn: random.Random) -> bytes:
     """Return lines with a few of them damaged, or bytes of them cut out or overwritten."""
     if drawn.random() < 0.2:
@@ -158,14 +206,15 @@ def _damaged_lines(text: bytes, drawn: random.Random) -> bytes:
 
 
 def main() -> None:
-    """Damage as many as the first argument says; with a run's folder after it, that run."""
+    """Damage as many as the first argument says, for what the next one says; a seed may follow."""
+    count, what, seed = [*sys.argv[1:], *("", "0")[len(sys.argv) - 2 :]]
     with tempfile.TemporaryDirectory() as folder:
-        count, *runs = sys.argv[1:]
-        found = (
-            fuzz_trace(int(count), Path(runs[0]), Path(folder))
-            if runs
-            else fuzz(int(count), Path(folder))
-        )
+        if what == "report":
+            found = fuzz_report(int(count), Path(folder), seed=int(seed))
+        elif what:
+            found = fuzz_trace(int(count), Path(what), Path(folder), seed=int(seed))
+        else:
+            found = fuzz(int(count), Path(folder))
     for name, times in sorted(found.items()):
         sys.stdout.write(f"{name:12} {times:7}\n")
 

@@ -26,6 +26,8 @@ TILES = {
 }
 """Tokens and layers that an iteration computes of the prompt, by schedule."""
 
+EXAMPLE = example_record()
+
 TOKEN_MS = {"chunked": (30.0, 40.0, 60.0), "layered": (20.0, 40.0, 50.0)}
 """From the arrival of the request, its three tokens."""
 
@@ -77,7 +79,7 @@ def iterations() -> Iterator[Line]:
 def write_run(folder: Path, record: Record | None = None, *, is_logged: bool = True) -> Path:
     """Write a run's folder; without a record the example's, whose lines these are."""
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text((record or example_record()).to_json(), encoding="utf-8")
+    (folder / "run.json").write_text((record or EXAMPLE).to_json(), encoding="utf-8")
     if is_logged:
         write_lines(folder / "iterations.jsonl", *iterations())
         write_lines(

@@ -95,6 +95,7 @@ def _write(folder: Path, page: str, sections: "Sequence[Section]") -> int:
     from lpbench.record.store import write_atomically
     from lpbench.report.page.picture import svg_to_png
 
+    write_atomically(folder / PAGE, page)  # first: the folder is then known as a report's
     count = 0
     for section in sections:
         for block in section.blocks:
@@ -103,5 +104,4 @@ def _write(folder: Path, page: str, sections: "Sequence[Section]") -> int:
             if block.svg:
                 write_atomically(folder / f"{section.id}-map.png", svg_to_png(block.svg[0]))
             count += len(block.pictures) + bool(block.svg)
-    write_atomically(folder / PAGE, page)
     return count

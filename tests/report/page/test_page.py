@@ -12,6 +12,7 @@ from tests.cli.command import write_lines
 from tests.paged import (
     harmless,
     iteration,
+    regime_rows,
     reproduction,
     row,
     served,
@@ -124,7 +125,7 @@ def test_a_page_of_all_kinds(tmp_path: Path) -> None:
     page = to_page(
         write_run(tmp_path / "run"),
         write_run(tmp_path / "more" / "a", example_record(spec_hash="other")),
-        write_sweep(tmp_path / "map", [row("chunked", 1, 1), row("layered", 2, 1)]),
+        write_sweep(tmp_path / "map", list(regime_rows())),
         write_reproduction(tmp_path / "paper"),
     )
     seen = harmless(page)
