@@ -40,8 +40,8 @@ _SCALE = 2
 
 _ID = re.compile(r'(\bid="|url\(#|href="#)([\w-]+)')
 
-_ROLE = re.compile(r' (role="graphics-[a-z]+"|aria-roledescription="[^"<>]*")')
-"""Of parts of a chart, which its own alt text stands for."""
+_NAMED = re.compile(r' (role="graphics-[a-z]+"|aria-(roledescription|label)="[^"<>]*")')
+"""Roles and names of parts of a chart, which its own alt text stands for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class Picture:
         text = _ID.sub(
             lambda found: found[1] + ids.setdefault(found[2], f"{self.name}-{len(ids)}"), text
         )
-        text = _ROLE.sub("", text)
+        text = without_names(text)
         return text.replace("<svg ", f'<svg role="img" aria-label="{_attribute(self.alt)}" ', 1)
 
     def png(self) -> bytes:
@@ -84,6 +84,11 @@ class Picture:
         for colour, other in _ON_PAPER.items():
             spec = spec.replace(f'"{colour}"', f'"{other}"')
         return vl_convert.vegalite_to_png(spec, scale=_SCALE, allowed_base_urls=[])
+
+
+def without_names(svg: str) -> str:
+    """Return an SVG whose parts have no roles and names of their own: it has one alt text."""
+    return _NAMED.sub("", svg)
 
 
 def svg_to_png(svg: str) -> bytes:

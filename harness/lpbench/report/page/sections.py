@@ -25,7 +25,7 @@ from lpbench.report.page import charts, told
 from lpbench.report.page.charts import Point
 from lpbench.report.page.log import Log
 from lpbench.report.page.number import number
-from lpbench.report.page.picture import Picture, drawable
+from lpbench.report.page.picture import Picture, drawable, without_names
 from lpbench.report.page.run import Reproduction, Run, Source, Sweep
 from lpbench.report.page.told import Figures
 from lpbench.report.regime import AXES, Spot, regime_notes, spots_of
@@ -295,7 +295,7 @@ def _sweep(sweep: Sweep, *, name: str, heatmap: Callable[[Sequence[Spot]], str])
             "Regime map: who has the least mean TTFT within a budget for the TBT, by decodes in "
             f"flight and prompt length; {len(spots)} fields. The figures stand in map.csv."
         )
-        shown = Block(words=regime_notes(spots), svg=(heatmap(spots), alt))
+        shown = Block(words=regime_notes(spots), svg=(without_names(heatmap(spots)), alt))
     else:
         shown = Block(tables=(_rows_table(sweep.rows),))
     return Section(id=name, title=f"Sweep {sweep.name}", blocks=(head, shown))
