@@ -94,6 +94,13 @@ def tests_gpu(session: nox.Session) -> None:
     )
 
 
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Open reports in the machine's own Chromium: console, requests, widths, keyboard, axe, print."""
+    install(session, "browser", "-e", ".")
+    session.run("pytest", "tests/browser", *session.posargs)
+
+
 @nox.session(python="3.12")
 def tests_light(session: nox.Session) -> None:
     """Run the tests of the parts that never import torch, without torch, on a second Python."""

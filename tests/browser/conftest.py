@@ -3,13 +3,9 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-
-pytest.importorskip("playwright", reason="needs Playwright: nox -s browser")
-pytest.importorskip("axe_playwright_python", reason="needs axe: nox -s browser")
-
-from playwright.sync_api import Browser, sync_playwright
 
 from lpbench.testing.records import example_record
 from tests.cli.command import OK, call
@@ -22,6 +18,9 @@ from tests.paged import (
     write_run,
     write_sweep,
 )
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -44,8 +43,10 @@ LATENCY = (
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser() -> Iterator["Browser"]:
     """Return Chromium, or skip where there is none: none is ever downloaded."""
+    from playwright.sync_api import sync_playwright
+
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip(f"no browser: none of {', '.join(NAMES)} is on the PATH")

@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("playwright", reason="needs Playwright: nox -s browser")
+pytest.importorskip("axe_playwright_python", reason="needs axe: nox -s browser")
+
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
