@@ -96,7 +96,7 @@ def tests_gpu(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """Open reports in the machine's own Chromium: console, requests, widths, keyboard, axe, print."""
+    """Open reports in the machine's own Chromium: requests, widths, keyboard, axe, print."""
     install(session, "browser", "-e", ".")
     session.run("pytest", "tests/browser", *session.posargs)
 
