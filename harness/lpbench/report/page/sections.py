@@ -352,17 +352,17 @@ def _paper_table(table: Mapping[str, JsonValue]) -> Iterator[Block]:
     claims = [
         (
             str(claim.get("says")),
-            _number(claim.get("reported")),
-            _number(claim.get("ours")),
+            _times(claim, "reported"),
+            _times(claim, "ours"),
             str(claim.get("status")),
         )
         for claim in _parts(table, "claims")
     ]
     columns = ("reported", "ours, modelled")
-    yield Block(
-        words=(f"{table.get('title')}: {table.get('verdict')}.", str(table.get("why"))),
-        tables=(Table(columns=("claim", *columns, "status"), rows=tuple(claims), left=(0, 3)),),
-    )
+    title = f"{table.get('name')}: {table.get('title')}"
+    claimed = ("claim", *columns, "status")
+    yield Block(tables=(Table(title=title, columns=claimed, rows=tuple(claims), left=(0, 3)),))
+    yield Block(words=(str(table.get("why")),))
     headings = ("", *columns, "unit", "ours/reported", "")
     yield Block(
         tables=(Table(columns=headings, rows=tuple(cells), left=(0, 3, 5)),),
@@ -379,6 +379,12 @@ def _parts(document: Mapping[str, JsonValue], key: str) -> list[dict[str, JsonVa
 def _part(document: Mapping[str, JsonValue], key: str) -> dict[str, JsonValue]:
     found = document.get(key)
     return found if isinstance(found, dict) else {}
+
+
+def _times(claim: Mapping[str, JsonValue], whose: str) -> str:
+    """Return a claim's figure; one of two schedules is how many times the other's it is."""
+    text = _number(claim.get(whose))
+    return f"x {text}" if claim.get("over") and text != told.NOTHING else text
 
 
 def _number(value: JsonValue) -> str:
