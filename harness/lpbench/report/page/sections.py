@@ -126,10 +126,15 @@ def _overview(runs: Sequence[Run]) -> Section:
     }
     if len(machines) > 2:  # noqa: PLR2004 - one CPU and one GPU, or none
         cut.append("The runs are of several machines: their times and joules do not compare.")
+    complete = [run for run in runs if run.record.status == "complete"]
     found = charts.pareto(
-        _points(runs), name="pareto", caption=f"A point is a schedule of a run ({len(runs)} runs)."
+        _points(complete),
+        name="pareto",
+        caption=f"A point is a schedule of a run ({len(complete)} runs).",
     )
-    slo = charts.attainment(_attained(runs), name="attainment") if "latency" in commands else None
+    slo = (
+        charts.attainment(_attained(complete), name="attainment") if "latency" in commands else None
+    )
     return Section(
         id="overview",
         title=f"{len(runs)} runs side by side",
