@@ -184,6 +184,6 @@ def test_an_interrupt_between_pictures(
 
 def test_damaged_runs_make_harmless_pages(tmp_path: Path) -> None:
     """Whatever is changed in a run's files: a page with nothing that runs in it, or one line."""
-    endings = fuzz_report(21, tmp_path, seed=5)
-    assert 21 == endings.total()
+    endings = fuzz_report(11, tmp_path, seed=5)
+    assert 11 == endings.total()
     assert {"made", "drawn", "refused"} >= set(endings)

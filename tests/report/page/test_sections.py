@@ -14,7 +14,7 @@ from lpbench.report.page.run import Reproduction, Run, Source, Sweep, find_sourc
 from lpbench.report.page.sections import Block, Section
 from lpbench.report.regime import Spot
 from lpbench.testing.records import example_record
-from tests.paged import reading, regime_rows, reproduction, row, write_run
+from tests.paged import EXAMPLE, reading, regime_rows, reproduction, row, write_run
 from tests.revalued import example_with
 
 SVG = '<svg role="graphics-document" aria-label="a"></svg>'
@@ -96,7 +96,8 @@ def test_runs_of_several_experiments_are_apart() -> None:
 
 def test_two_hundred_runs_are_cut_to_what_can_be_read() -> None:
     """A line for each of so many, a dozen in full, and it is said what is left out."""
-    overview, *full = made(*(run(f"r{at}", example_record(spec_hash=str(at))) for at in range(250)))
+    records = (EXAMPLE.model_copy(update={"spec_hash": str(at)}) for at in range(250))
+    overview, *full = made(*(run(f"r{at}", one) for at, one in enumerate(records)))
     assert page.MOST_DETAILED == len(full)
     (table,) = (table for block in overview.blocks for table in block.tables)
     assert page.MOST_LINES == len(table.rows)
@@ -134,6 +135,8 @@ def test_a_failed_run_is_marked() -> None:
     assert 2 == len(table.rows)
     failed = example_record(status="failed", failure="interrupted")
     overview, *_ = made(run("good"), run("bad", failed))
+    (points,) = (one for block in overview.blocks for one in block.pictures)
+    assert "(1 runs)" in points.caption
     rows = [one for block in overview.blocks for table in block.tables for one in table.rows]
     assert ["traffic", "traffic", "traffic FAILED", "traffic FAILED"] == [one[1] for one in rows]
 
