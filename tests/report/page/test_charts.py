@@ -92,6 +92,21 @@ def test_tiles_are_the_longest_prompts_and_end_somewhere(tmp_path: Path) -> None
     assert charts.tiles(Log(), name="t", num_layers=LAYERS) is None
 
 
+def test_iterations_without_the_prompt_are_not_numbered(tmp_path: Path) -> None:
+    """Decodes, or another prompt, between its tiles: the numbers are of its own."""
+    other = dict(iteration("a", 1))
+    other["tiles"] = [{"request": 1, "tokens": (0, 8), "layers": (0, 16)}]
+    log = logged(
+        tmp_path,
+        iteration("a", 0, tiles=[((0, 512), (0, 16))]),
+        other,
+        iteration("a", 2, decodes=1),
+        iteration("a", 3, tiles=[((512, 1024), (0, 16))]),
+    )
+    found = charts.tiles(log, name="t", num_layers=LAYERS)
+    assert [(512, 1), (1024, 2)] == data(found, "x2", "order")
+
+
 def test_expert_bytes_add_up() -> None:
     """Both parts of a bar are all expert bytes; 1.5 of 2 GB were added by prefill."""
     rows = data(charts.experts(example_record(), name="e"), "arm", "part", "gb")
@@ -105,10 +120,13 @@ def test_expert_bytes_add_up() -> None:
 
 def test_nothing_invalid_is_drawn() -> None:
     """A schedule without a valid figure is left out, and without any there is no picture."""
-    bare = revalued(LAYERED, expert_bytes=None)
-    rows = data(charts.experts(example_record(arms=(CHUNKED, bare)), name="e"), "arm", "part")
-    assert {"chunked"} == {arm for arm, _ in rows}
-    assert charts.experts(example_record(arms=(bare,)), name="e") is None
+    whole = LAYERED.metrics["expert_bytes"]
+    doubted = whole.model_copy(update={"validity": "invalid", "reasons": ("r",)})
+    invalid = LAYERED.model_copy(update={"metrics": LAYERED.metrics | {"expert_bytes": doubted}})
+    for bare in (revalued(LAYERED, expert_bytes=None), invalid):
+        rows = data(charts.experts(example_record(arms=(CHUNKED, bare)), name="e"), "arm", "part")
+        assert {"chunked"} == {arm for arm, _ in rows}
+        assert charts.experts(example_record(arms=(bare,)), name="e") is None
     assert charts.joules(example_record(), name="j") is None
 
 
