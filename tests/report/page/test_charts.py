@@ -143,6 +143,14 @@ def test_the_ledger_adds_up() -> None:
     assert counted == data(found, "arm", "what", "gb")
 
 
+def test_figures_stand_where_they_fit() -> None:
+    """2 and 0.3 GB in their parts, nothing in 0.05 GB; terms of nothing are not there."""
+    found = charts.ledger(example_record(), name="l")
+    rows = data(found, "arm", "part", "text")
+    assert {"experts", "attention weights", "kv read"} == {part for _, part, _ in rows}
+    assert ["2", "0.3", ""] == [text for arm, _, text in rows if arm == "chunked"]
+
+
 def test_samples_are_the_requests() -> None:
     """TTFT is the first token's time, TBT what lies between two."""
     log = Log(requests={})

@@ -8,7 +8,7 @@ pytest.importorskip("altair", reason="the extra `report`")
 
 import altair as alt
 
-from lpbench.report.page.picture import INK, LINE, PAPER, Picture, drawable, picture
+from lpbench.report.page.picture import DARK, INK, LINE, PAPER, SERIES, Picture, drawable, picture
 from tests.paged import harmless
 
 HOSTILE = "\"><script>alert('&')</script>"
@@ -63,3 +63,25 @@ def test_a_png_is_one_on_white() -> None:
 def test_labels_that_xml_cannot_carry() -> None:
     """Become question marks; all others stay."""
     assert "a?b?é" == drawable("a\x07b\udc80é")
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of a colour as WCAG 2 defines it, from 0 to 1."""
+    shares = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (
+        one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in shares
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the ratio of two colours' luminances, from 1 to 21."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("colour", SERIES)
+def test_colours_are_seen_and_what_stands_on_them_is_read(colour: str) -> None:
+    """3 to 1 on white and on the page in the dark; 4.5 to 1 for white or black text on them."""
+    assert 3 <= min(contrast(colour, "#ffffff"), contrast(colour, "#161718"))
+    assert 4.5 <= contrast(colour, "#ffffff" if colour in DARK else "#000000")

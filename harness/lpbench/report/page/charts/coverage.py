@@ -42,7 +42,11 @@ def coverage(log: Log, *, name: str, num_experts: int) -> Picture | None:
         alt.Chart(alt.InlineData(values=data), width=WIDTH, height=150)
         .mark_line(point=True, strokeWidth=2)
         .encode(
-            alt.X("decodes:Q", title="decodes of an iteration without prefill"),
+            alt.X(
+                "decodes:Q",
+                title="decodes of an iteration without prefill",
+                axis=alt.Axis(tickMinStep=1, format="d"),
+            ),
             alt.Y(
                 "share:Q",
                 title="experts touched, mean",

@@ -13,15 +13,18 @@ import altair as alt
 from lpbench.record.schema import Arm, Record
 from lpbench.report.page.charts.arms import arms, method, said, valid
 from lpbench.report.page.number import number
-from lpbench.report.page.picture import INK, PAPER, SERIES, WIDTH, Picture, drawable, picture
+from lpbench.report.page.picture import DARK, INK, PAPER, SERIES, WIDTH, Picture, drawable, picture
 
 MOST_TERMS = 5
 """Terms of the ledger that have a colour of their own."""
 
 GB = 1e9
 
-_WIDE = 0.15
-"""Share of the longest bar in which a figure has room."""
+_ROOM = 1.15
+"""Of the axis over the longest bar, so that its sum fits behind it."""
+
+_CHARACTER = 6
+"""Pixels of a figure's character."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ def ledger(record: Record, *, name: str) -> Picture | None:
 
 def _terms(arm: Arm) -> dict[str, float]:
     """Return the bytes of the largest terms, and those of all others together."""
-    ranked = sorted(arm.ledger.modelled, key=lambda term: -term.bytes)
+    ranked = sorted((one for one in arm.ledger.modelled if one.bytes), key=lambda one: -one.bytes)
     found = {drawable(one.name.replace("_", " ")): float(one.bytes) for one in ranked[:MOST_TERMS]}
     if len(ranked) > MOST_TERMS:
         found["all others"] = float(sum(one.bytes for one in ranked[MOST_TERMS:]))
@@ -118,20 +121,23 @@ def _bars(parts: Sequence[_Part], *, title: str) -> alt.LayerChart:
     for one in parts:
         sums[one.arm] += one.gb
     longest = max(sums.values()) or 1.0
+    colours = [SERIES[at % len(SERIES)] for at in range(len(kinds))]
+    dark = {kind: colour in DARK for kind, colour in zip(kinds, colours, strict=True)}
     values = [
-        {**asdict(one), "text": number(one.gb) if one.gb > _WIDE * longest else ""} for one in parts
+        {**asdict(one), "text": _text_in(one.gb, longest=longest), "dark": dark[one.part]}
+        for one in parts
     ]
     base = alt.Chart().encode(
-        alt.X("gb:Q", title=title, stack="zero", scale=alt.Scale(domainMax=1.15 * longest)),
+        alt.X("gb:Q", title=title, stack="zero", scale=alt.Scale(domainMax=_ROOM * longest)),
         alt.Y("arm:N", sort=None, title=None),
         order=alt.Order("at:Q"),
     )
-    colours = [SERIES[at % len(SERIES)] for at in range(len(kinds))]
     bars = base.mark_bar(stroke=PAPER, strokeWidth=1).encode(
         alt.Color("part:N", scale=alt.Scale(domain=kinds, range=colours), sort=None)
     )
-    text = base.mark_text(color="white", align="right", dx=-3, fontSize=10).encode(
-        alt.Text("text:N"), detail="part:N"
+    ink = alt.when("datum.dark").then(alt.value("white")).otherwise(alt.value("black"))
+    text = base.mark_text(align="right", dx=-3, fontSize=10).encode(
+        alt.Text("text:N"), detail="part:N", color=ink
     )
     totals = [{"arm": arm, "gb": gb, "text": number(gb)} for arm, gb in sums.items()]
     ends = (
@@ -145,3 +151,9 @@ def _bars(parts: Sequence[_Part], *, title: str) -> alt.LayerChart:
         width=WIDTH,
         height=alt.Step(30),
     )
+
+
+def _text_in(gb: float, *, longest: float) -> str:
+    """Return a part's figure where the part is wide enough for it, else nothing."""
+    text = number(gb)
+    return text if gb / (_ROOM * longest) * WIDTH > _CHARACTER * (len(text) + 1) else ""
