@@ -218,6 +218,15 @@ def test_coverage_is_of_decodes_alone(log: Log) -> None:
     assert 6 == len(rows)
 
 
+def test_decodes_are_whole(tmp_path: Path) -> None:
+    """The axis has no half of one, and a handful of figures however many counts there are."""
+    for most, expected in ((3, [1, 2, 3]), (30, [1, 6, 11, 16, 21, 26])):
+        lines = [iteration("a", at, decodes=at, experts=8) for at in range(1, most + 1)]
+        found = charts.coverage(logged(tmp_path, *lines), name="c", num_experts=EXPERTS)
+        assert found is not None
+        assert expected == json.loads(found.spec)["encoding"]["x"]["axis"]["values"]
+
+
 def test_joules_have_the_interval_of_their_blocks() -> None:
     """The fake campaign's samples: median 8, lowest 1 and highest 15 of 15 lie beyond it."""
     samples = tuple(float(at) for at in range(1, 16))

@@ -18,6 +18,9 @@ MOST_COLUMNS, MOST_LAYERS, MOST_POINTS = 60, 24, 200
 """Cells of a heat map across and up, and points of a curve: finer, nobody would see."""
 
 
+MOST_TICKS = 6
+
+
 def coverage(log: Log, *, name: str, num_experts: int) -> Picture | None:
     """Draw the share of experts that an iteration touches against its decodes, without prefill."""
     found: dict[str, dict[int, float]] = {}
@@ -45,7 +48,9 @@ def coverage(log: Log, *, name: str, num_experts: int) -> Picture | None:
             alt.X(
                 "decodes:Q",
                 title="decodes of an iteration without prefill",
-                axis=alt.Axis(tickMinStep=1, format="d"),
+                axis=alt.Axis(
+                    format="d", values=_ticks([count for one in found.values() for count in one])
+                ),
             ),
             alt.Y(
                 "share:Q",
@@ -69,6 +74,12 @@ def coverage(log: Log, *, name: str, num_experts: int) -> Picture | None:
         caption="Counted. Where decodes touch few experts, prefill adds much, and cutting a prompt "
         "adds it again and again.",
     )
+
+
+def _ticks(counts: Sequence[int]) -> list[int]:
+    """Return whole numbers from the least count on, a handful: an axis has none of its own."""
+    first, last = min(counts), max(counts)
+    return list(range(first, last + 1, max(1, -(-(last - first) // MOST_TICKS))))
 
 
 def heat(log: Log, *, name: str, num_experts: int) -> Picture | None:

@@ -23,8 +23,8 @@ GB = 1e9
 _ROOM = 1.15
 """Of the axis over the longest bar, so that its sum fits behind it."""
 
-_CHARACTER = 6
-"""Pixels of a figure's character."""
+_CHARACTER, _ASIDE = 6, 8
+"""Pixels of a figure's character, and between it and its part's end, where a mark may stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def _bars(parts: Sequence[_Part], *, title: str) -> alt.LayerChart:
         alt.Color("part:N", scale=alt.Scale(domain=kinds, range=colours), sort=None)
     )
     ink = alt.when("datum.dark").then(alt.value("white")).otherwise(alt.value("black"))
-    text = base.mark_text(align="right", dx=-3, fontSize=10).encode(
+    text = base.mark_text(align="right", dx=-_ASIDE, fontSize=10).encode(
         alt.Text("text:N"), detail="part:N", color=ink
     )
     totals = [{"arm": arm, "gb": gb, "text": number(gb)} for arm, gb in sums.items()]
@@ -156,4 +156,4 @@ def _bars(parts: Sequence[_Part], *, title: str) -> alt.LayerChart:
 def _text_in(gb: float, *, longest: float) -> str:
     """Return a part's figure where the part is wide enough for it, else nothing."""
     text = number(gb)
-    return text if gb / (_ROOM * longest) * WIDTH > _CHARACTER * (len(text) + 1) else ""
+    return text if gb / (_ROOM * longest) * WIDTH > _CHARACTER * len(text) + _ASIDE else ""
