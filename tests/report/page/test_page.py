@@ -147,8 +147,8 @@ def test_one_run_needs_no_contents(tmp_path: Path) -> None:
 
 def test_half_characters(tmp_path: Path) -> None:
     """Of a folder whose name is no UTF-8, and in JSON: question marks, and a page that is UTF-8."""
-    paper = write_reproduction(tmp_path / "paper", reproduction("a\ud800b"))
+    paper = write_reproduction(tmp_path / "paper", reproduction() | {"rule": ["a\ud800b"]})
     page = to_page(paper, write_run(tmp_path / "r\udcffn", is_logged=False))
-    assert "a?b: follows in part." in harmless(page).words
+    assert "a?b" in harmless(page).words
     assert "r?n - traffic" in page
     assert page.encode()
