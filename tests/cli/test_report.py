@@ -59,11 +59,14 @@ def test_a_page_and_its_pictures(lpbench: CommandLine, tmp_path: Path) -> None:
 
 
 def test_the_default_folder(lpbench: CommandLine, run: Path) -> None:
-    """`report`, where one stands; made again it is replaced."""
+    """`report`, where one stands; made again it is replaced, with pictures that it no longer has."""
+    folder = run.parent / "report"
     with chdir(run.parent):
-        for _ in range(2):
-            assert OK == lpbench("report", "run", "--no-progress").code
-    assert {"report.html", "run-1-experts.png"} == set(contents(run.parent / "report"))
+        assert OK == lpbench("report", "run", "--no-progress").code
+        for name in ("run-9-heat.png", "mine.png"):
+            (folder / name).write_bytes(b"before")
+        assert OK == lpbench("report", "run", "--no-progress").code
+    assert {"report.html", "run-1-experts.png", "mine.png"} == set(contents(folder))
 
 
 def test_a_map_is_a_picture_too(lpbench: CommandLine, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """`lpbench report`: runs, sweeps and reproductions as one page."""
 
+import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from lpbench.report.page.sections import Section
 
 PAGE = "report.html"
+
+_PICTURES = re.compile(r"((run|sweep|reproduction)-\d+-[a-z]+|pareto|attainment)\.png")
+"""What pictures beside it are called."""
 
 
 def report(
@@ -96,12 +101,16 @@ def _write(folder: Path, page: str, sections: "Sequence[Section]") -> int:
     from lpbench.report.page.picture import svg_to_png
 
     write_atomically(folder / PAGE, page)  # first: the folder is then known as a report's
-    count = 0
+    names = set()
     for section in sections:
         for block in section.blocks:
-            for one in block.pictures:
-                write_atomically(folder / f"{one.name}.png", one.png())
+            drawn = {one.name: one.png for one in block.pictures}
             if block.svg:
-                write_atomically(folder / f"{section.id}-map.png", svg_to_png(block.svg[0]))
-            count += len(block.pictures) + bool(block.svg)
-    return count
+                drawn[f"{section.id}-map"] = partial(svg_to_png, block.svg[0])
+            for name, draw in drawn.items():
+                names.add(f"{name}.png")
+                write_atomically(folder / f"{name}.png", draw())
+    for path in folder.iterdir():  # a report that was here before may have had more
+        if _PICTURES.fullmatch(path.name) and path.name not in names:
+            path.unlink()
+    return len(names)

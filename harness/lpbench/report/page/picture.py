@@ -145,8 +145,18 @@ def series(labels: list[str], *, field: str = "arm") -> tuple[alt.Color, alt.Str
     colours = [SERIES[at % len(SERIES)] for at in range(count)]
     dashes = [list(DASHES[at % len(DASHES)]) for at in range(count)]
     return (
-        alt.Color(f"{field}:N", scale=alt.Scale(domain=labels, range=colours), sort=None),
-        alt.StrokeDash(f"{field}:N", scale=alt.Scale(domain=labels, range=dashes), sort=None),
+        alt.Color(
+            f"{field}:N",
+            scale=alt.Scale(domain=labels, range=colours),
+            sort=None,
+            legend=alt.Legend(symbolType="stroke"),
+        ),
+        alt.StrokeDash(
+            f"{field}:N",
+            scale=alt.Scale(domain=labels, range=dashes),
+            sort=None,
+            legend=alt.Legend(symbolType="stroke"),
+        ),
     )
 
 

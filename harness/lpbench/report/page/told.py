@@ -150,7 +150,8 @@ def _beside(one: Reading, first: Reading | None) -> str:
         return ""
     if one.validity != "valid" or first.validity != "valid":
         return ""
-    return f"{one.value / first.value - 1:+.1%}"
+    change = f"{one.value / first.value - 1:+.1%}"
+    return "0.0%" if change in ("+0.0%", "-0.0%") else change
 
 
 def title(record: Record) -> str:
