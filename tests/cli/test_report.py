@@ -59,7 +59,7 @@ def test_a_page_and_its_pictures(lpbench: CommandLine, tmp_path: Path) -> None:
 
 
 def test_the_default_folder(lpbench: CommandLine, run: Path) -> None:
-    """`report`, where one stands; made again it is replaced, with pictures that it no longer has."""
+    """`report`, where one stands; made again it is replaced, and pictures it has no more go."""
     folder = run.parent / "report"
     with chdir(run.parent):
         assert OK == lpbench("report", "run", "--no-progress").code
