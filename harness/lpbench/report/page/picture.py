@@ -160,6 +160,12 @@ def series(labels: list[str], *, field: str = "arm") -> tuple[alt.Color, alt.Str
     )
 
 
+def share_axis(title: str) -> alt.Y:
+    """Return the axis of a `share` from none to all."""
+    percent, whole = alt.Axis(format="%"), alt.Scale(domain=[0, 1])
+    return alt.Y("share:Q", title=title, axis=percent, scale=whole)
+
+
 def _attribute(text: str) -> str:
     """Return text as it stands in an attribute."""
     for one, other in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):

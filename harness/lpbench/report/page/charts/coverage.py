@@ -12,7 +12,7 @@ import altair as alt
 
 from lpbench.report.page.charts.arms import MOST_ARMS
 from lpbench.report.page.log import Log
-from lpbench.report.page.picture import WIDTH, Picture, drawable, picture, series
+from lpbench.report.page.picture import WIDTH, Picture, drawable, picture, series, share_axis
 
 MOST_COLUMNS, MOST_LAYERS, MOST_POINTS = 60, 24, 200
 """Cells of a heat map across and up, and points of a curve: finer, nobody would see."""
@@ -52,12 +52,7 @@ def coverage(log: Log, *, name: str, num_experts: int) -> Picture | None:
                     format="d", values=_ticks([count for one in found.values() for count in one])
                 ),
             ),
-            alt.Y(
-                "share:Q",
-                title="experts touched, mean",
-                axis=alt.Axis(format="%"),
-                scale=alt.Scale(domain=[0, 1]),
-            ),
+            share_axis("experts touched, mean"),
             colour,
             dash,
         )

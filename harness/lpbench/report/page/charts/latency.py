@@ -14,7 +14,16 @@ import altair as alt
 from lpbench.bench.logged import Served
 from lpbench.report.page.charts.arms import MOST_ARMS
 from lpbench.report.page.log import Log
-from lpbench.report.page.picture import SERIES, SHAPES, WIDTH, Picture, drawable, picture, series
+from lpbench.report.page.picture import (
+    SERIES,
+    SHAPES,
+    WIDTH,
+    Picture,
+    drawable,
+    picture,
+    series,
+    share_axis,
+)
 
 _DECADE = 10
 
@@ -51,7 +60,7 @@ def distribution(log: Log, metric: str, *, name: str, clock: str) -> Picture | N
         .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
             alt.X("ms:Q", title=f"{metric}, ms"),
-            alt.Y("share:Q", title="share of samples", axis=alt.Axis(format="%")),
+            share_axis("share of samples"),
             colour,
             dash,
         )
@@ -144,12 +153,7 @@ def attainment(points: Sequence[Point], *, name: str) -> Picture | None:
         .mark_line(point=True, strokeWidth=2)
         .encode(
             alt.X("rate:Q", title="requests per second"),
-            alt.Y(
-                "share:Q",
-                title="requests that meet the SLO",
-                axis=alt.Axis(format="%"),
-                scale=alt.Scale(domain=[0, 1]),
-            ),
+            share_axis("requests that meet the SLO"),
             colour,
             dash,
         )
