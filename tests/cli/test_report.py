@@ -135,6 +135,19 @@ def test_a_folder_with_other_things(lpbench: CommandLine, run: Path, tmp_path: P
     assert before == contents(tmp_path)
 
 
+def test_somebody_elses_page_is_left_alone(lpbench: CommandLine, run: Path, tmp_path: Path) -> None:
+    """And so are pictures that are called as ours are."""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "report.html").write_text("<h1>mine</h1>", encoding="utf-8")
+    (folder / "run-1-loss.png").write_bytes(b"loss")
+    before = contents(folder)
+    result = lpbench("report", run, "--output", folder)
+    assert BAD_INPUT == result.code
+    assert "holds other things" in one_line(result.err)
+    assert before == contents(folder)
+
+
 @pytest.mark.parametrize("name", ["altair", "jinja2", "vl_convert"])
 def test_without_the_extra(
     lpbench: CommandLine, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -12,9 +12,12 @@ from lpbench.cli.options import NoProgress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lpbench.report.page.sections import Section
+    from lpbench.report.page.section import Section
 
 PAGE = "report.html"
+
+GENERATOR = b'<meta name="generator" content="lpbench report">'
+"""What a page of ours is known by."""
 
 _PICTURES = re.compile(r"((run|sweep|reproduction)-\d+-[a-z]+|pareto|attainment)\.png")
 """What pictures beside it are called."""
@@ -86,7 +89,9 @@ def _claim(folder: Path) -> Path:
         raise UnavailableError("lpbench report needs its extra: pip install 'lpbench[report]'")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        is_free = not any(folder.iterdir()) or (folder / PAGE).is_file()
+        is_free = not any(folder.iterdir()) or GENERATOR in (folder / PAGE).read_bytes()
+    except FileNotFoundError:
+        is_free = False
     except OSError as error:
         raise InputError(f"--output {folder} cannot be used: {error.strerror}") from None
     if not is_free:

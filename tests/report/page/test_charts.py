@@ -268,3 +268,29 @@ def test_alt_texts_hold_the_figures(log: Log) -> None:
     for words, found in expected.items():
         assert found is not None
         assert words in found.alt
+
+
+def test_warm_ups_are_in_no_distribution(tmp_path: Path) -> None:
+    """The first to arrive, whatever their numbers, as in the record's figures."""
+    lines = [
+        {**served("chunked", ms, request=number), "arrival_ms": arrival}
+        for number, arrival, ms in ((0, 5.0, 10.0), (1, 0.0, 900.0), (2, 9.0, 30.0))
+    ]
+    log = logged(tmp_path, requests=lines)
+    found = charts.distribution(log, "TTFT", name="n", clock="c", num_warmups=1)
+    assert found is not None
+    assert "chunked: median 20 ms, largest 30 ms" in found.alt
+    assert "Samples: chunked 2. Clock: c. Without the first 1 requests" in found.caption
+
+
+def test_joules_without_blocks_have_no_interval() -> None:
+    """Of a modelled run none is drawn or told."""
+    arm = revalued(LAYERED)
+    joule = arm.metrics["expert_bytes"].model_copy(
+        update={"value": 0.5, "unit": "J", "method": "modelled", "samples": (0.5,)}
+    )
+    arm = arm.model_copy(update={"metrics": {"joules_per_total_token": joule}})
+    found = charts.joules(example_record(arms=(arm,)), name="j")
+    assert found is not None
+    assert "modelled. layered: 0.5 J." in found.alt
+    assert "interval" not in found.alt + found.caption

@@ -36,11 +36,15 @@ def test_damaged_lines_are_left_out_and_said(tmp_path: Path) -> None:
 
 
 def test_so_many_lines_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is behind them is left out, and that is said."""
+    """Of every schedule as many; what is left out is said."""
     monkeypatch.setattr(log, "MOST_ITERATIONS", 4)
     found = read_log(write_run(tmp_path / "run"))
-    assert {"chunked": 4} == {arm: len(lines) for arm, lines in found.iterations.items()}
-    assert ("iterations.jsonl: drawn are the first 4 lines.",) == found.notes
+    drawn = {arm: len(lines) for arm, lines in found.iterations.items()}
+    assert {"chunked": 4, "layered": 4} == drawn
+    assert (
+        "iterations.jsonl: of chunked the first 4 of 5 lines are drawn.",
+        "iterations.jsonl: of layered the first 4 of 6 lines are drawn.",
+    ) == found.notes
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.paged import regime_rows, write_reproduction, write_run, write_sweep
 
 
 def test_each_kind_in_the_order_given(tmp_path: Path) -> None:
-    """A run's folder, its file, a folder of runs, a sweep, a reproduction and its file."""
+    """A run's folder, a folder of runs, a sweep, a reproduction; their files are the same."""
     run = write_run(tmp_path / "one")
     for name in ("b", "a"):
         write_run(tmp_path / "many" / name)
@@ -20,12 +20,12 @@ def test_each_kind_in_the_order_given(tmp_path: Path) -> None:
     paper = write_reproduction(tmp_path / "paper")
     paths = (paper, run, run / "run.json", tmp_path / "many", sweep, paper / "reproduce.json")
     found = find_sources(paths)
-    kinds = [Reproduction, Run, Run, Run, Run, Sweep, Reproduction]
+    kinds = [Reproduction, Run, Run, Run, Sweep]
     assert kinds == [type(one) for one in found]
-    expected = ["paper", "one", "run.json", "a", "b", "sweep", "reproduce"]
+    expected = ["paper", "one", "a", "b", "sweep"]
     assert expected == [one.name for one in found]
-    assert isinstance(found[5], Sweep)
-    assert 12 == len(found[5].rows)
+    assert isinstance(found[4], Sweep)
+    assert 12 == len(found[4].rows)
 
 
 def test_the_folder_one_stands_in_has_a_name(
@@ -36,12 +36,16 @@ def test_the_folder_one_stands_in_has_a_name(
     assert ["here"] == [one.name for one in find_sources([Path()])]
 
 
-def test_a_record_alone_has_no_lines(tmp_path: Path) -> None:
-    """Lines beside its file are the folder's, which was not named."""
+def test_a_runs_file_is_the_run(tmp_path: Path) -> None:
+    """Its lines lie beside it; a record of another name has none."""
     run = write_run(tmp_path / "run")
-    (alone,) = find_sources([run / "run.json"])
-    assert isinstance(alone, Run)
-    assert {} == alone.log().iterations
+    alone = run / "alone.json"
+    alone.write_bytes((run / "run.json").read_bytes())
+    whole, bare = find_sources([run / "run.json", alone])
+    assert isinstance(whole, Run)
+    assert isinstance(bare, Run)
+    assert {"chunked", "layered"} == whole.log().iterations.keys()
+    assert {} == bare.log().iterations
 
 
 def written(name: str, text: str) -> Callable[[Path], Path]:

@@ -10,8 +10,9 @@ pytest.importorskip("altair", reason="the extra `report`")
 
 from lpbench.record.schema import Record
 from lpbench.report.page import sections as page
+from lpbench.report.page.overview import MOST_LINES
 from lpbench.report.page.run import Reproduction, Run, Source, Sweep, find_sources
-from lpbench.report.page.sections import Block, Section
+from lpbench.report.page.section import Block, Section
 from lpbench.report.regime import Spot
 from lpbench.testing.records import example_record
 from tests.paged import EXAMPLE, reading, regime_rows, reproduction, row, write_run
@@ -71,7 +72,11 @@ def test_runs_of_one_experiment_have_verdicts() -> None:
     overview, section = made(*(run(f"run-{at}") for at in range(6)))
     (table,) = (table for block in overview.blocks for table in block.tables)
     assert 12 == len(table.rows)
-    assert ("run-0", "traffic", "chunked", "2", "400", "20", "-", "-") == table.rows[0]
+    assert ("run-0", "traffic", "counted, measured", "chunked", "2", "400", "20", "-", "-") == (
+        table.rows[0]
+    )
+    assert "6 runs: run-0, run-1, run-2, run-3, run-4, run-5." in words(section)
+    assert "shortest" not in words(section)
     judged = [block for block in section.blocks if block.tables and not block.fold]
     (verdicts,) = (table for block in judged for table in block.tables)
     assert len(verdicts.rows) > 5
@@ -100,7 +105,7 @@ def test_two_hundred_runs_are_cut_to_what_can_be_read() -> None:
     overview, *full = made(*(run(f"r{at}", one) for at, one in enumerate(records)))
     assert page.MOST_DETAILED == len(full)
     (table,) = (table for block in overview.blocks for table in block.tables)
-    assert page.MOST_LINES == len(table.rows)
+    assert MOST_LINES == len(table.rows)
     assert "100 more lines are left out." in words(overview)
     assert f"The first {page.MOST_DETAILED} experiments are shown in full" in words(overview)
 
@@ -110,7 +115,7 @@ def test_two_hundred_runs_are_cut_to_what_can_be_read() -> None:
     [
         ([{"cpu": "A"}, {"cpu": "A"}], False),
         ([{"cpu": "A"}, {"cpu": "B"}], True),
-        ([{"cpu": "A", "device_name": "G"}, {"cpu": "A", "device_name": "H"}], True),
+        ([{"cpu": "A"}, {}], True),
         ([{"cpu": "A", "device_name": "G"}, {"cpu": "A", "device_name": "G"}], False),
     ],
 )
@@ -136,7 +141,7 @@ def test_a_failed_run_is_marked() -> None:
     failed = example_record(status="failed", failure="interrupted")
     overview, *_ = made(run("good"), run("bad", failed))
     (points,) = (one for block in overview.blocks for one in block.pictures)
-    assert "(1 runs)" in points.caption
+    assert "(1 runs; measured)" in points.caption
     rows = [one for block in overview.blocks for table in block.tables for one in table.rows]
     assert ["traffic", "traffic", "traffic FAILED", "traffic FAILED"] == [one[1] for one in rows]
 
@@ -149,7 +154,7 @@ def test_an_invalid_figure_is_marked() -> None:
     arm = arm.model_copy(update={"metrics": arm.metrics | {"ttft_ms_mean": invalid}})
     overview, _ = made(run("a", example_record(arms=(arm,))), run("b", example_record(arms=(arm,))))
     (table,) = (table for block in overview.blocks for table in block.tables)
-    assert "3 (invalid)" == table.rows[0][4]
+    assert "3 (invalid)" == table.rows[0][5]
     assert [] == pictures(overview)
 
 
@@ -168,6 +173,42 @@ def test_rates_make_a_curve() -> None:
         )
     overview, *_ = made(*(run(str(at), one) for at, one in enumerate(records)))
     assert ["pareto", "attainment"] == pictures(overview)
+
+
+def at_rate(rate: float, share: float, **spec: str) -> Record:
+    """Return a latency run at a rate, of which a share meets the SLO."""
+    record = example_with(ttft_ms_mean=300.0)
+    arms = [
+        arm.model_copy(update={"metrics": arm.metrics | {"slo_attainment": reading(share)}})
+        for arm in record.arms
+    ]
+    changed = record.spec | {"request_rate": str(rate)} | spec
+    return example_record(
+        command="latency", arms=tuple(arms), spec=changed, spec_hash=f"{rate}{spec}"
+    )
+
+
+def test_experiments_have_curves_of_their_own() -> None:
+    """Two models at two rates: four curves, not two; runs of one rate are one point."""
+    records = [
+        at_rate(rate, share, model=model)
+        for model in ("a", "b")
+        for rate, share in ((1, 1.0), (2, 0.5), (2, 0.7))
+    ]
+    overview, *_ = made(*(run(str(at), one) for at, one in enumerate(records)))
+    (found,) = (
+        one for block in overview.blocks for one in block.pictures if one.name == "attainment"
+    )
+    assert "chunked, a mixed at 2/s: 60%" in found.alt
+    assert "layered, b mixed at 1/s: 100%" in found.alt
+
+
+def test_schedules_at_rates_of_their_own_are_in_no_chart() -> None:
+    """A search for the rate has no common load."""
+    records = [at_rate(rate, 1.0) for rate in (1, 2)]
+    found = [one.model_copy(update={"spec": one.spec | {"find_rate": True}}) for one in records]
+    overview, *_ = made(*(run(str(at), one) for at, one in enumerate(found)))
+    assert [] == pictures(overview)
 
 
 def test_a_regime_map_is_drawn_with_its_notes() -> None:
@@ -204,10 +245,10 @@ def test_another_sweep_is_a_table() -> None:
 def test_a_long_sweep_is_cut() -> None:
     """The title of its table says so."""
     one = row("layered", 100, 40).model_copy(update={"point": {"schedule": "layered"}})
-    (section,) = made(Sweep(name="s", rows=(one,) * (page.MOST_LINES + 7)))
+    (section,) = made(Sweep(name="s", rows=(one,) * (MOST_LINES + 7)))
     (table,) = (table for block in section.blocks for table in block.tables)
-    assert page.MOST_LINES == len(table.rows)
-    assert f"the first {page.MOST_LINES} of {page.MOST_LINES + 7} rows" == table.title
+    assert MOST_LINES == len(table.rows)
+    assert f"the first {MOST_LINES} of {MOST_LINES + 7} rows" == table.title
 
 
 def test_a_sweep_without_rows() -> None:

@@ -30,9 +30,9 @@ def test_what_nobody_has_is_not_in_front() -> None:
     record = example_record()
     assert not [name for name in front(record) if "joule" in name or "DRAM" in name]
     every = {one.name: one for one in told.all_figures(record)}
-    assert set(CHUNKED.metrics) == set(every)
+    assert {f"{name}, {one.unit}" for name, one in CHUNKED.metrics.items()} == set(every)
     assert [("-", ("no_device",))] * 2 == [
-        (one.text, one.reasons) for one in every["dram_bytes_read"].cells
+        (one.text, one.reasons) for one in every["dram_bytes_read, B"].cells
     ]
 
 
@@ -86,7 +86,8 @@ def test_a_tie_is_no_victory() -> None:
     """Equal means: both are named, and nobody is called faster."""
     said = list(told.headlines(example_record()))
     assert "chunked and layered have the same mean TTFT, the shortest: 400 ms." in said
-    assert not [line for line in said if "longer" in line]
+    assert not [line for line in said if "ms longer" in line or "% longer" in line]
+    assert said[-1].startswith("Requests arrive by iteration")
 
 
 def test_a_failed_run_says_why_and_claims_nothing() -> None:
@@ -102,7 +103,9 @@ def test_schedules_that_computed_something_else() -> None:
     audit = example_record().audit
     assert audit is not None
     record = example_record(audit=audit.model_copy(update={"far_disagreements": 1}))
-    assert "not comparable" in list(told.headlines(record))[-1]
+    (line,) = told.headlines(record)
+    assert "not comparable" in line
+    assert not [cell for one in told.front_figures(record) for cell in one.cells if cell.beside]
     assert "other disagreements 1" in told.sameness(record)
     assert "" == told.sameness(example_record(audit=None))
 
@@ -123,7 +126,11 @@ def test_warnings_stand_once_and_name_who_is_left_out() -> None:
     warned = CHUNKED.model_copy(update={"warnings": (Caution(code="c", message="Take care."),)})
     arms = [warned.model_copy(update={"label": f"arm {at}"}) for at in range(13)]
     record = example_record(arms=tuple(arms))
-    assert ("Take care. [c]", "Not shown side by side: arm 12.") == told.warnings(record)
+    assert (
+        "Take care. [c]",
+        "Pictures show the first 6 of 13 schedules, heat maps 3.",
+        "Not shown side by side: arm 12.",
+    ) == told.warnings(record)
     assert 12 == len(told.labels(record))
     assert {12} == {len(one.cells) for one in told.front_figures(record)}
 
@@ -132,3 +139,10 @@ def test_no_ledger_without_terms() -> None:
     """Where no schedule has modelled terms there is no table."""
     assert told.ledgers(example_record())
     assert () == told.ledgers(example_record(arms=()))
+
+
+def test_schedules_at_rates_of_their_own_are_not_put_against_each_other() -> None:
+    """Of a search for the rate, no time is shorter than another."""
+    record = example_record()
+    (line,) = told.headlines(record.model_copy(update={"spec": record.spec | {"find_rate": True}}))
+    assert "their rates compare, their times and joules do not" in line

@@ -120,8 +120,8 @@ def _check_triton(shape: ModelShape, device: torch.device) -> None:
         )
     if found in _SMALL or found[0] == _SMALL_MAJOR:
         raise UnavailableError(
-            "--kernels triton needs 163 KiB of shared memory an SM; chips of compute capability "
-            f"{_written(found)} have 99"
+            "--kernels triton needs 163 KiB of shared memory a program; compute capability "
+            f"{_written(found)} has 99"
         )
     if shape.head_dim not in _HEADS:
         raise UnavailableError(

@@ -4,16 +4,19 @@ Owns: how many lines at most, what is said of those that are left out.
 Must not know: what is drawn of them.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
-from lpbench.bench.logged import AnyLine, Iteration, Served, read_lines
+from lpbench.bench.logged import Iteration, Served, read_lines
 from lpbench.errors import InputError
 
-MOST_ITERATIONS, MOST_REQUESTS = 50_000, 50_000
-"""Lines of a run that are read."""
+MOST_ITERATIONS, MOST_REQUESTS = 20_000, 20_000
+"""Lines of a schedule that are drawn."""
+
+Line = TypeVar("Line", Iteration, Served)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +46,23 @@ def read_log(folder: Path) -> Log:
     return Log(iterations, requests, tuple(notes))
 
 
-def _whole(path: Path, kind: type[AnyLine], most: int, notes: list[str]) -> Iterator[AnyLine]:
-    """Yield the lines of a file that are whole; a note says what the others were."""
+def _whole(path: Path, kind: type[Line], most: int, notes: list[str]) -> Iterator[Line]:
+    """Yield the whole lines of a file, so many of every schedule; notes say what is left out."""
     if not path.exists():
         return
-    damaged = 0
+    damaged, seen = 0, Counter[str]()
     try:
-        lines = read_lines(path, kind)
-        for _, line in islice(lines, most):
+        for _, line in read_lines(path, kind):
             if line is None:
                 damaged += 1
-            else:
+                continue
+            seen[line.arm] += 1
+            if seen[line.arm] <= most:
                 yield line
-        if next(lines, None) is not None:
-            notes.append(f"{path.name}: drawn are the first {most} lines.")
     except InputError as error:
         notes.append(f"{error}.")
+    for arm, count in seen.items():
+        if count > most:
+            notes.append(f"{path.name}: of {arm} the first {most} of {count} lines are drawn.")
     if damaged:
         notes.append(f"{path.name}: {damaged} damaged lines are left out.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from lpbench import __version__
-from lpbench.report.page.sections import Section
+from lpbench.report.page.section import Section
 
 FOLDER = Path(__file__).parent
 

@@ -9,6 +9,7 @@ the page around it, so that one picture serves in light and in dark.
 
 import re
 from dataclasses import dataclass
+from html import escape
 from typing import TypeAlias
 
 import altair as alt
@@ -79,7 +80,7 @@ class Picture:
             lambda found: found[1] + ids.setdefault(found[2], f"{self.name}-{len(ids)}"), text
         )
         text = without_names(text)
-        return text.replace("<svg ", f'<svg role="img" aria-label="{_attribute(self.alt)}" ', 1)
+        return text.replace("<svg ", f'<svg role="img" aria-label="{escape(self.alt)}" ', 1)
 
     def png(self) -> bytes:
         """Return it as a PNG on white."""
@@ -135,8 +136,22 @@ def picture(chart: Chart, *, name: str, title: str, alt_text: str, caption: str)
 
 
 def drawable(label: str) -> str:
-    """Return a label without the characters that XML has no way to write."""
-    return "".join(one if one.isprintable() else "?" for one in label)
+    """Return a label without the characters that XML has no way to write.
+
+    What every object of the renderer's language has by name gets a space: it would be taken for it.
+    """
+    text = "".join(one if one.isprintable() else "?" for one in label)
+    return f"{text} " if text in _INHERITED else text
+
+
+_INHERITED = frozenset(
+    (
+        *("__defineGetter__", "__defineSetter__", "__lookupGetter__", "__lookupSetter__"),
+        *("__proto__", "constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable"),
+        *("toLocaleString", "toString", "valueOf"),
+    )
+)
+"""Properties of JavaScript's `Object.prototype`."""
 
 
 def series(labels: list[str], *, field: str = "arm") -> tuple[alt.Color, alt.StrokeDash]:
@@ -164,10 +179,3 @@ def share_axis(title: str) -> alt.Y:
     """Return the axis of a `share` from none to all."""
     percent, whole = alt.Axis(format="%"), alt.Scale(domain=[0, 1])
     return alt.Y("share:Q", title=title, axis=percent, scale=whole)
-
-
-def _attribute(text: str) -> str:
-    """Return text as it stands in an attribute."""
-    for one, other in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
-        text = text.replace(one, other)
-    return text

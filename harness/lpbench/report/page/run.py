@@ -5,7 +5,7 @@ Must not know: what is shown of it.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from lpbench.record.store import find_runs, read_record
 from lpbench.report.page.log import Log, read_log
 
 REPRODUCTION = "reproduce.json"
+
+RECORD = "run.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,25 +61,31 @@ Source = Run | Sweep | Reproduction
 
 
 def find_sources(paths: Sequence[Path]) -> tuple[Source, ...]:
-    """Return what the paths stand for, in order; a folder of runs stands for all of them.
+    """Return what the paths stand for, in order, each once; a folder of runs stands for all.
 
     Raises:
         InputError: there is nothing, it cannot be read, or it is none of these.
     """
-    return tuple(source for path in paths for source in _at(path))
+    found: dict[Path, Source] = {}
+    for path in paths:
+        for place, source in _at(path):
+            found.setdefault(place.resolve(), source)
+    return tuple(found.values())
 
 
-def _at(path: Path) -> tuple[Source, ...]:
+def _at(path: Path) -> Iterator[tuple[Path, Source]]:
+    """Yield what a path stands for, and where each lies."""
     name = path.resolve().name
     if (path / SUMMARY).is_file():
-        return (Sweep(name=name, rows=_rows(path / SUMMARY)),)
-    if (path / REPRODUCTION).is_file():
-        return (Reproduction(name=name, document=_document(path / REPRODUCTION)),)
-    if path.is_file() and path.name == REPRODUCTION:
-        return (Reproduction(name=path.stem, document=_document(path)),)
-    return tuple(
-        Run(name=one.resolve().name, path=one, record=read_record(one)) for one in find_runs(path)
-    )
+        yield path, Sweep(name=name, rows=_rows(path / SUMMARY))
+    elif (path / REPRODUCTION).is_file():
+        yield path, Reproduction(name=name, document=_document(path / REPRODUCTION))
+    elif path.is_file() and path.name == REPRODUCTION:
+        yield path.parent, Reproduction(name=path.stem, document=_document(path))
+    else:
+        for one in find_runs(path):
+            place = one.parent if one.name == RECORD else one  # its lines lie beside it
+            yield place, Run(name=place.resolve().name, path=place, record=read_record(one))
 
 
 def _rows(path: Path) -> tuple[Row, ...]:

@@ -5,15 +5,14 @@ Must not know: HTML, how a chart is drawn.
 """
 
 import json
-import math
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from pydantic import JsonValue
 
-from lpbench.analysis.comparable import is_modelled
+from lpbench.analysis.comparable import inexact, is_modelled
 from lpbench.analysis.verdict import DELTA
 from lpbench.analysis.versus import compare_arms_of
 from lpbench.bench.keys import MAP_KEYS
@@ -22,12 +21,12 @@ from lpbench.errors import InputError
 from lpbench.record.schema import Record
 from lpbench.report.compare import verdict_notes, verdict_table
 from lpbench.report.page import charts, told
-from lpbench.report.page.charts import Point
 from lpbench.report.page.log import Log
 from lpbench.report.page.number import number
-from lpbench.report.page.picture import Picture, drawable, without_names
+from lpbench.report.page.overview import COLUMNS, MOST_LINES, experiment, overview, short
+from lpbench.report.page.picture import Picture, without_names
 from lpbench.report.page.run import Reproduction, Run, Source, Sweep
-from lpbench.report.page.told import Figures
+from lpbench.report.page.section import Block, Section
 from lpbench.report.regime import AXES, Spot, regime_notes, spots_of
 from lpbench.report.table import Table
 from lpbench.shape.catalogue import find_shape
@@ -35,44 +34,13 @@ from lpbench.shape.catalogue import find_shape
 MOST_DETAILED = 12
 """Experiments that are shown in full; of more, the overview has a line each."""
 
-MOST_LINES = 400
-"""Lines of the overview."""
+MOST_KEYS = 6
+"""Keys of a sweep that have a column, the schedule aside."""
 
+MOST_NAMED = 20
+"""Runs of an experiment that are named."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """A part of a section; the page draws what there is, in this order.
-
-    Attributes:
-        words: sentences.
-        warnings: sentences to know before trusting a number.
-        figures: metrics by schedule.
-        labels: the schedules of `figures`.
-        pictures: side by side.
-        svg: a picture drawn elsewhere, with its alt text.
-        tables: of text.
-        text: as it stands, such as a command.
-        fold: what it is called where it is folded away; empty where it is open.
-    """
-
-    words: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    figures: tuple[Figures, ...] = ()
-    labels: tuple[str, ...] = ()
-    pictures: tuple[Picture, ...] = ()
-    svg: tuple[str, str] | None = None
-    tables: tuple[Table, ...] = ()
-    text: str = ""
-    fold: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """A heading and what stands under it."""
-
-    id: str
-    title: str
-    blocks: tuple[Block, ...]
+SCHEDULE = "schedule"
 
 
 def sections(
@@ -87,10 +55,10 @@ def sections(
         heatmap: draws a regime map as SVG.
     """
     runs = [one for one in sources if isinstance(one, Run)]
-    groups = [tuple(found) for _, found in groupby(sorted(runs, key=_experiment), _experiment)]
+    groups = [tuple(found) for _, found in groupby(sorted(runs, key=experiment), experiment)]
     groups.sort(key=lambda group: runs.index(group[0]))
     if len(runs) > 1:
-        yield _overview(runs)
+        yield overview(runs, most_detailed=MOST_DETAILED)
     for at, group in enumerate(groups[:MOST_DETAILED]):
         yield _experiment_section(group, name=f"run-{at + 1}")
     for at, one in enumerate(sources):
@@ -100,114 +68,13 @@ def sections(
             yield _reproduction(one, name=f"reproduction-{at + 1}")
 
 
-def _experiment(run: Run) -> tuple[str, str, str]:
-    return run.record.spec_hash, run.record.command, run.record.status
-
-
-def _overview(runs: Sequence[Run]) -> Section:
-    """Put all runs in one table and one chart."""
-    rows = tuple(
-        (
-            run.name,
-            run.record.command + (" FAILED" if run.record.status != "complete" else ""),
-            arm.label,
-            *(_short(arm.metrics.get(metric), scale) for metric, scale in _COLUMNS.values()),
-        )
-        for run in runs
-        for arm in run.record.own_arms
-    )
-    commands = {run.record.command for run in runs}
-    left = len(rows) - MOST_LINES
-    cut = [f"{left} more lines are left out."] if left > 0 else []
-    if len({_experiment(run) for run in runs}) > MOST_DETAILED:
-        cut.append(f"The first {MOST_DETAILED} experiments are shown in full below.")
-    machines = {str(run.record.environment.get("cpu")) for run in runs} | {
-        str(run.record.environment.get("device_name")) for run in runs
-    }
-    if len(machines) > 2:  # noqa: PLR2004 - one CPU and one GPU, or none
-        cut.append("The runs are of several machines: their times and joules do not compare.")
-    complete = [run for run in runs if run.record.status == "complete"]
-    found = charts.pareto(
-        _points(complete),
-        name="pareto",
-        caption=f"A point is a schedule of a run ({len(complete)} runs).",
-    )
-    slo = (
-        charts.attainment(_attained(complete), name="attainment") if "latency" in commands else None
-    )
-    return Section(
-        id="overview",
-        title=f"{len(runs)} runs side by side",
-        blocks=(
-            Block(warnings=tuple(cut)),
-            Block(pictures=tuple(one for one in (found, slo) if one is not None)),
-            Block(tables=(Table(columns=tuple(_HEAD), rows=rows[:MOST_LINES], left=(0, 1, 2)),)),
-        ),
-    )
-
-
-_COLUMNS = {
-    "expert GB": ("expert_bytes", 1e-9),
-    "TTFT mean, ms": ("ttft_ms_mean", 1.0),
-    "TBT mean, ms": ("tbt_ms_mean", 1.0),
-    "SLO, %": ("slo_attainment", 100.0),
-    "J per token": ("joules_per_total_token", 1.0),
-}
-_HEAD = ("run", "command", "schedule", *_COLUMNS)
-
-
-def _short(reading: object, scale: float) -> str:
-    value = getattr(reading, "value", None)
-    if value is None:
-        return told.NOTHING
-    mark = "" if getattr(reading, "validity", "") == "valid" else " (invalid)"
-    return number(value * scale) + mark
-
-
-def _points(runs: Sequence[Run]) -> list[Point]:
-    return [
-        Point(label=drawable(arm.label), group=drawable(arm.schedule.name), x=tbt, y=ttft)
-        for run in runs
-        for arm in run.record.own_arms
-        if (tbt := _value(run.record, arm.label, "tbt_ms_mean")) is not None
-        and (ttft := _value(run.record, arm.label, "ttft_ms_mean")) is not None
-    ]
-
-
-def _attained(runs: Sequence[Run]) -> list[Point]:
-    found = []
-    for run in runs:
-        rate = _rate(run.record)
-        for arm in run.record.own_arms:
-            share = _value(run.record, arm.label, "slo_attainment")
-            if rate is not None and share is not None:
-                label = drawable(arm.label)
-                found.append(Point(label=label, group=label, x=rate, y=share))
-    return found
-
-
-def _rate(record: Record) -> float | None:
-    """Return the requests per second that arrive; a record holds them as text, or none."""
-    try:
-        rate = float(str(record.spec.get("request_rate")))
-    except ValueError:
-        return None
-    return rate if math.isfinite(rate) else None
-
-
-def _value(record: Record, label: str, metric: str) -> float | None:
-    arm = record.arm(label)
-    reading = arm.metrics.get(metric) if arm else None
-    return reading.value if reading is not None and reading.validity == "valid" else None
-
-
 def _experiment_section(group: Sequence[Run], *, name: str) -> Section:
     """Show one experiment: its first run in full, and how sure all of its runs are together."""
     run, record = group[0], group[0].record
     log = run.log()
     pictures = tuple(_pictures(record, log, name=name))
     own = (
-        Block(words=tuple(told.headlines(record)), warnings=told.warnings(record)),
+        Block(words=tuple(_head(group)), warnings=told.warnings(record)),
         Block(figures=told.front_figures(record), labels=told.labels(record)),
         *_verdicts(group),
         Block(pictures=pictures, words=log.notes),
@@ -220,14 +87,31 @@ def _experiment_section(group: Sequence[Run], *, name: str) -> Section:
     return Section(id=name, title=f"{run.name} - {told.title(record)}", blocks=own)
 
 
+def _head(group: Sequence[Run]) -> Iterator[str]:
+    """Yield what one run says for itself, or which runs are judged together."""
+    if len(group) == 1:
+        yield from told.headlines(group[0].record)
+        return
+    names = ", ".join(run.name for run in group[:MOST_NAMED])
+    more = f" and {len(group) - MOST_NAMED} more" * (len(group) > MOST_NAMED)
+    yield (
+        f"{len(group)} runs: {names}{more}. They are judged together; figures and pictures are of "
+        f"{group[0].name}."
+    )
+    said = {run.name: told.why_not_comparable(run.record) for run in group}
+    yield from (f"{name}: {why}" for name, why in list(said.items())[:MOST_NAMED] if why)
+
+
 def _pictures(record: Record, log: Log, *, name: str) -> Iterator[Picture]:
     shape_layers, shape_experts = _geometry(record, log)
     clock = "virtual" if is_modelled(record) else "monotonic"
+    warmups = record.spec.get("num_warmups")
+    left_out = warmups if isinstance(warmups, int) else 0
     found = (
         charts.tiles(log, name=f"{name}-tiles", num_layers=shape_layers) if shape_layers else None,
         charts.experts(record, name=f"{name}-experts"),
-        charts.distribution(log, "TTFT", name=f"{name}-ttft", clock=clock),
-        charts.distribution(log, "TBT", name=f"{name}-tbt", clock=clock),
+        charts.distribution(log, "TTFT", name=f"{name}-ttft", clock=clock, num_warmups=left_out),
+        charts.distribution(log, "TBT", name=f"{name}-tbt", clock=clock, num_warmups=left_out),
         charts.joules(record, name=f"{name}-joules"),
         charts.heat(log, name=f"{name}-heat", num_experts=shape_experts) if shape_experts else None,
         charts.coverage(log, name=f"{name}-coverage", num_experts=shape_experts)
@@ -281,9 +165,11 @@ def _environment(record: Record) -> str:
 
 def _again(run: Run, record: Record) -> tuple[str, ...]:
     """Return how to run it again."""
-    if record.command not in ("traffic", "latency") and not is_modelled(record):
-        return (f"Run again: the {record.command} command with the options of the experiment.",)
-    return (f"Run again and compare the counts: lpbench check --baseline {run.path}",)
+    can_check = record.command in ("traffic", "latency") or is_modelled(record)
+    if not can_check or record.status != "complete" or inexact(record):
+        return (f"Run again: lpbench {record.command} with the options of the experiment.",)
+    command = f"lpbench check --baseline {shlex.quote(str(run.path))}"
+    return (f"Run again and compare the counts: {command}",)
 
 
 def _sweep(sweep: Sweep, *, name: str, heatmap: Callable[[Sequence[Spot]], str]) -> Section:
@@ -314,15 +200,18 @@ def _is_on_map(row: Row) -> bool:
 
 
 def _rows_table(rows: Sequence[Row]) -> Table:
-    keys = list(dict.fromkeys(key for row in rows for key in row.point))[:6]
+    keys = list(dict.fromkeys(key for row in rows for key in row.point if key != SCHEDULE))
+    keys, left_out = [*keys[:MOST_KEYS], SCHEDULE], keys[MOST_KEYS:]
+    said = [f"the first {MOST_LINES} of {len(rows)} rows"] if len(rows) > MOST_LINES else []
+    said += [f"without {', '.join(left_out)}"] if left_out else []
     return Table(
-        title="" if len(rows) <= MOST_LINES else f"the first {MOST_LINES} of {len(rows)} rows",
-        columns=(*keys, "status", *_COLUMNS),
+        title="; ".join(said),
+        columns=(*keys, "status", *COLUMNS),
         rows=tuple(
             (
                 *(str(row.point.get(key, told.NOTHING)) for key in keys),
                 row.status if row.reason is None else f"{row.status}: {row.reason}",
-                *(_short(row.metrics.get(metric), scale) for metric, scale in _COLUMNS.values()),
+                *(short(row.metrics.get(metric), scale) for metric, scale in COLUMNS.values()),
             )
             for row in rows[:MOST_LINES]
         ),

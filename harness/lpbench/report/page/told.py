@@ -14,6 +14,7 @@ from lpbench.analysis.metrics import ALL_METRICS
 from lpbench.record.schema import Arm, Reading, Record
 from lpbench.report import energy, traffic
 from lpbench.report.ledger import ledger_tables
+from lpbench.report.page.charts.arms import MOST_ARMS as DRAWN
 from lpbench.report.page.number import number
 from lpbench.report.table import Table
 
@@ -107,8 +108,9 @@ def labels(record: Record) -> tuple[str, ...]:
 def front_figures(record: Record) -> tuple[Figures, ...]:
     """Return the figures in front that any schedule has."""
     arms = record.arms[:MOST_ARMS]
+    is_compared = not why_not_comparable(record)
     return tuple(
-        _figures(arms, metric, shown.heading, shown.write)
+        _figures(arms, metric, shown.heading, shown.write, is_compared=is_compared)
         for metric, shown in FRONT.items()
         if any(arm.metrics[metric].value is not None for arm in arms if metric in arm.metrics)
     )
@@ -118,11 +120,25 @@ def all_figures(record: Record) -> tuple[Figures, ...]:
     """Return every reading of every schedule, in its own unit."""
     arms = record.arms[:MOST_ARMS]
     names = dict.fromkeys(name for arm in arms for name in arm.metrics)
-    return tuple(_figures(arms, name, name, "{:.6g}".format) for name in names)
+    is_compared = not why_not_comparable(record)
+    return tuple(
+        _figures(arms, name, _with_unit(name, arms), "{:.6g}".format, is_compared=is_compared)
+        for name in names
+    )
+
+
+def _with_unit(name: str, arms: Sequence[Arm]) -> str:
+    units = dict.fromkeys(arm.metrics[name].unit for arm in arms if name in arm.metrics)
+    return f"{name}, {' or '.join(units)}"
 
 
 def _figures(
-    arms: Sequence[Arm], metric: str, heading: str, write: Callable[[float], str]
+    arms: Sequence[Arm],
+    metric: str,
+    heading: str,
+    write: Callable[[float], str],
+    *,
+    is_compared: bool,
 ) -> Figures:
     readings = [arm.metrics.get(metric) for arm in arms]
     found = [one for one in readings if one is not None]
@@ -132,7 +148,7 @@ def _figures(
         meaning=known.meaning if known else metric,
         methods=tuple(dict.fromkeys(one.method for one in found)),
         sources=tuple(dict.fromkeys(one.source for one in found)),
-        cells=tuple(_cell(one, readings[0], write) for one in readings),
+        cells=tuple(_cell(one, readings[0] if is_compared else None, write) for one in readings),
     )
 
 
@@ -166,13 +182,27 @@ def title(record: Record) -> str:
     return ", ".join(part for part in (f"{record.command}: {what}".strip(": "), how) if part)
 
 
-def headlines(record: Record) -> Iterator[str]:
-    """Yield who wins, by how much and how sure that is, as far as the record says it."""
+def why_not_comparable(record: Record) -> str:
+    """Return why the schedules of a run are not put against each other; empty where they are."""
     if record.status != "complete":
-        yield (
+        return (
             f"This run failed ({record.failure}). What stands below is what was done until then; "
             "its figures are not comparable."
         )
+    if record.audit is not None and not record.audit.is_sound:
+        return "The schedules did not compute the same: their figures are not comparable."
+    if record.spec.get("find_rate"):
+        return (
+            "Each schedule is at a rate of its own: their rates compare, their times and joules do "
+            "not."
+        )
+    return ""
+
+
+def headlines(record: Record) -> Iterator[str]:
+    """Yield who wins, by how much and how sure that is, as far as the record says it."""
+    if why := why_not_comparable(record):
+        yield why
         return
     arms = record.arms
     is_told = arms and {"routing", "device"} <= record.spec.keys()
@@ -180,9 +210,10 @@ def headlines(record: Record) -> Iterator[str]:
         yield traffic.finding(record)
     elif is_told and record.command == "energy" and _have(arms, "joules_per_total_token"):
         yield energy.finding(record)
-    yield from _shortest(record)
-    if record.audit is not None and not record.audit.is_sound:
-        yield "The schedules did not compute the same: their figures are not comparable."
+    shortest = tuple(_shortest(record))
+    yield from shortest
+    if shortest and record.command != "latency":
+        yield traffic.clock_note(record)
 
 
 def _have(arms: Sequence[Arm], metric: str) -> bool:
@@ -220,6 +251,9 @@ def warnings(record: Record) -> tuple[str, ...]:
     seen = dict.fromkeys(
         f"{one.message} [{one.code}]" for arm in record.arms for one in arm.warnings
     )
+    if len(record.own_arms) > DRAWN:
+        shown = f"Pictures show the first {DRAWN} of {len(record.own_arms)} schedules, heat maps 3."
+        seen[shown] = None
     left = record.arms[MOST_ARMS:]
     if left:
         seen[f"Not shown side by side: {', '.join(arm.label for arm in left[:50])}."] = None

@@ -87,7 +87,7 @@ def heat(log: Log, *, name: str, num_experts: int) -> Picture | None:
             continue
         layers = max(layers, len(counted[0]))
         cells = list(_cells(counted, num_experts))
-        means[drawable(arm)] = fmean(share for *_, share in cells)
+        means[drawable(arm)] = fmean(count for row in counted for count in row) / num_experts
         data += [
             {"arm": drawable(arm), "x": x, "x2": x2, "y": y, "y2": y2, "share": share}
             for x, x2, y, y2, share in cells

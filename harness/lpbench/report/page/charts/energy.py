@@ -14,19 +14,23 @@ from lpbench.report.page.picture import SERIES, WIDTH, Picture, drawable, pictur
 
 def joules(record: Record, *, name: str) -> Picture | None:
     """Draw joules per token of each schedule with the interval of its median over the blocks."""
-    data = []
+    data, said = [], []
     for arm in record.arms[: 2 * MOST_ARMS]:
         reading = arm.metrics.get("joules_per_total_token")
         if reading is None or reading.validity != "valid" or reading.value is None:
             continue
         interval = median_interval(reading.samples)
-        low, high = (reading.value,) * 2 if interval is None else (interval.low, interval.high)
+        low, high = (None, None) if interval is None else (interval.low, interval.high)
         label = drawable(arm.label) + (" (A/A)" if arm.role == "aa" else "")
         data.append({"arm": label, "j": reading.value, "low": low, "high": high})
+        said.append(f"{label}: {reading.value:.4g} J")
+        if interval is not None:
+            said[-1] += f" ({interval.low:.4g} to {interval.high:.4g})"
     if not data:
         return None
     base = alt.Chart().encode(alt.Y("arm:N", sort=None, title=None))
-    rules = base.mark_rule(strokeWidth=2, color=SERIES[0]).encode(
+    known = base.transform_filter("isValid(datum.low)")
+    rules = known.mark_rule(strokeWidth=2, color=SERIES[0]).encode(
         alt.X("low:Q", title="joules per token", scale=alt.Scale(zero=False, padding=10)),
         alt.X2("high:Q"),
     )
@@ -35,16 +39,13 @@ def joules(record: Record, *, name: str) -> Picture | None:
         data=alt.InlineData(values=data), layer=[rules, points], width=WIDTH, height=alt.Step(30)
     )
     how = method(record, "joules_per_total_token")
+    has_intervals = any(one["low"] is not None for one in data)
     return picture(
         chart,
         name=name,
         title="Joules per token",
-        alt_text=f"Joules per prompt or output token, {how}, with intervals. "
-        + "; ".join(
-            f"{one['arm']}: {one['j']:.4g} J ({one['low']:.4g} to {one['high']:.4g})"
-            for one in data
-        )
-        + ".",
-        caption=f"Point: the median of the blocks, {how}; line: its interval, where there are "
-        "blocks enough. The axis does not begin at 0.",
+        alt_text=f"Joules per prompt or output token, {how}. {'; '.join(said)}.",
+        caption=f"Prompt and output tokens, {how}; "
+        + ("a line is the interval of the median of the blocks. " if has_intervals else "")
+        + "The axis does not begin at 0.",
     )

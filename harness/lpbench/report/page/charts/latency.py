@@ -40,12 +40,20 @@ def samples_of(requests: Sequence[Served]) -> dict[str, list[float]]:
     return found
 
 
-def distribution(log: Log, metric: str, *, name: str, clock: str) -> Picture | None:
+def measured(requests: Sequence[Served], *, num_warmups: int) -> list[Served]:
+    """Return the requests of a schedule that figures are of: not the first ones to arrive."""
+    ranked = sorted(requests, key=lambda one: (one.arrival_ms, one.request))
+    return ranked[num_warmups:]
+
+
+def distribution(
+    log: Log, metric: str, *, name: str, clock: str, num_warmups: int = 0
+) -> Picture | None:
     """Draw the share of samples that are no longer than so many milliseconds, by schedule."""
     found = {
         drawable(arm): sorted(samples)
         for arm, requests in list(log.requests.items())[:MOST_ARMS]
-        if (samples := samples_of(requests)[metric])
+        if (samples := samples_of(measured(requests, num_warmups=num_warmups))[metric])
     }
     if not found:
         return None
@@ -74,7 +82,8 @@ def distribution(log: Log, metric: str, *, name: str, clock: str) -> Picture | N
         name=name,
         title=f"{metric}: how many samples are how short",
         alt_text=f"Cumulative distribution of {metric}. {said}.",
-        caption=f"{_counts(found)} Clock: {clock}.",
+        caption=f"{_counts(found)} Clock: {clock}."
+        + (f" Without the first {num_warmups} requests to arrive." if num_warmups else ""),
     )
 
 
@@ -103,7 +112,7 @@ class Point:
 
 
 def pareto(points: Sequence[Point], *, name: str, caption: str) -> Picture | None:
-    """Draw mean TTFT against p99 or mean TBT: towards the origin is better in both."""
+    """Draw mean TTFT against mean TBT: towards the origin is better in both."""
     if len(points) < 2:  # noqa: PLR2004 - one point shows nothing
         return None
     groups = list(dict.fromkeys(one.group for one in points))[:MOST_ARMS]

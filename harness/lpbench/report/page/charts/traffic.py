@@ -75,7 +75,7 @@ def ledger(record: Record, *, name: str) -> Picture | None:
             marks.append({"arm": label, "what": "all DRAM, measured", "gb": measured.value / GB})
     if not parts:
         return None
-    bars = _bars(parts, title="GB read, modelled")
+    bars = _bars(parts, title="GB read and written, modelled")
     kinds = ["experts, counted", "all DRAM, measured"]
     ticks = (
         alt.Chart(alt.InlineData(values=marks))
@@ -89,7 +89,7 @@ def ledger(record: Record, *, name: str) -> Picture | None:
     return picture(
         alt.layer(bars, ticks),
         name=name,
-        title="The ledger: all that passes read",
+        title="The ledger: all that passes move",
         alt_text="Stacked bars of modelled bytes by term, with marks for counted expert bytes and "
         f"measured DRAM bytes. {_ledger_said(record)}.",
         caption="Bars: modelled in closed form, experts for the routing that happened. "
