@@ -48,14 +48,15 @@ def overview(runs: Sequence[Run], *, most_detailed: int) -> Section:
     """
     compared = [run for run in runs if not told.why_not_comparable(run.record)]
     is_one = _are_of_one_machine(compared)
+    drawn = compared if is_one else [run for run in compared if is_modelled(run.record)]
     pareto = charts.pareto(
-        _points(compared),
+        _points(drawn),
         name="pareto",
-        caption=f"A point is a schedule of a run ({len(compared)} runs; "
-        f"{' and '.join(_methods(compared))}).",
+        caption=f"A point is a schedule of a run ({len(drawn)} runs; "
+        f"{' and '.join(_methods(drawn))}).",
     )
-    slo = charts.attainment(list(_attained(compared)), name="attainment")
-    pictures = tuple(one for one in (pareto, slo) if one is not None) if is_one else ()
+    slo = charts.attainment(list(_attained(drawn)), name="attainment")
+    pictures = tuple(one for one in (pareto, slo) if one is not None)
     rows = [_row(run, arm) for run in runs for arm in run.record.own_arms]
     said = []
     if len(rows) > MOST_LINES:
@@ -65,7 +66,7 @@ def overview(runs: Sequence[Run], *, most_detailed: int) -> Section:
     if not is_one:
         said.append(
             "The runs are of several machines or of unknown ones, or modelled and measured: their "
-            "times and joules do not compare, and no chart has them together."
+            "times and joules do not compare; charts have the modelled ones, if any."
         )
     columns, shown = ("run", "command", "how", "schedule", *COLUMNS), tuple(rows[:MOST_LINES])
     return Section(

@@ -174,5 +174,5 @@ def attainment(points: Sequence[Point], *, name: str) -> Picture | None:
         alt_text="Lines of SLO attainment by request rate. "
         + "; ".join(f"{one.group} at {one.x:.3g}/s: {one.y:.0%}" for one in kept[:24])
         + ".",
-        caption="A point is one run of one schedule.",
+        caption="A point is a schedule at a rate; several runs of it stand there with their mean.",
     )
