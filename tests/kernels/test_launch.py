@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lpbench.errors import RunError
+from lpbench.executors.torch_engine.build import triton_kernels
 from lpbench.executors.torch_engine.kernels.expert_tiles import ExpertTiles, Tile
 from lpbench.executors.torch_engine.kernels.launch import TritonKernels
 from lpbench.executors.torch_engine.kernels.reference import ReferenceKernels
@@ -39,3 +41,23 @@ def test_tiles_follow_the_rows() -> None:
     kernels = TritonKernels(QWEN, tiles=TileTable.of(QWEN, dtype=torch.float32, tuned=tuned))
     blocks = {rows: kernels.align(torch.zeros(rows, 3).int()).block for rows in (2, 3, 4, 5)}
     assert {2: 16, 3: 32, 4: 32, 5: 16} == blocks
+
+
+TILE = Tile(columns=32, inner=32, warps=4, stages=2)
+
+
+@pytest.mark.parametrize(
+    "tuned",
+    [{}, {1: ExpertTiles(block_rows=16, gate_up=TILE, down=TILE)}],
+    ids=["shipped", "tuned"],
+)
+def test_kernels_that_fail_on_tuned_tiles_name_their_file(tuned: dict[int, ExpertTiles]) -> None:
+    """On shipped tiles the error is what it is."""
+    table = TileTable.of(QWEN, dtype=torch.float32, tuned=tuned)
+    failure = (
+        pytest.raises(RunError, match=r"expert-tiles\.json \(no room\); without it")
+        if tuned
+        else pytest.raises(RuntimeError, match="no room")
+    )
+    with failure, triton_kernels(table):
+        raise RuntimeError("no room\nand more")

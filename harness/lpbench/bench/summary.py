@@ -43,7 +43,7 @@ class Row(BaseModel):
     def value(self, metric: str) -> float | None:
         """Return a metric's valid value; None where there is none."""
         reading = self.metrics.get(metric)
-        return None if reading is None or reading.validity != "valid" else reading.value
+        return None if reading is None else reading.valid_value
 
     def to_json(self) -> str:
         """Return the row as JSON in one line; raw samples are left to the record."""

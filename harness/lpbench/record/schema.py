@@ -71,6 +71,11 @@ class Reading(_Part):
         return self
 
     @property
+    def valid_value(self) -> Number | None:
+        """The value, where nothing stands against it."""
+        return self.value if self.validity == "valid" else None
+
+    @property
     def instrument(self) -> str:
         """What it is from, without what changes from run to run."""
         return self.source.partition(", ")[0]

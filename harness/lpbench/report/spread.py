@@ -19,7 +19,7 @@ METRICS = {"ttft": "TTFT", "tbt": "TBT"}
 
 
 def spread_tables(record: Record) -> tuple[Table, ...]:
-    """Return a table a metric that two schedules have, or one."""
+    """Return a table of TTFT and one of TBT, where any schedule has them."""
     return tuple(found for name in METRICS if (found := _table(record, name)) is not None)
 
 
@@ -50,4 +50,4 @@ def _bar(arm: Arm, name: str, longest: float) -> Iterator[str]:
 
 def _value(arm: Arm, name: str, statistic: str) -> float | None:
     reading = arm.metrics.get(f"{name}_ms_{statistic}")
-    return None if reading is None or reading.validity != "valid" else reading.value
+    return None if reading is None else reading.valid_value

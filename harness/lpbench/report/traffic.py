@@ -131,12 +131,13 @@ def notes(record: Record) -> tuple[str, ...]:
         clock_note(record),
     ]
     if record.audit is not None:
-        said.append(_sameness(record.audit))
+        said.append(sameness(record.audit))
     seen = dict.fromkeys(one.message for arm in record.arms for one in arm.warnings)
     return (*said, *(f"Warning: {message}" for message in seen))
 
 
-def _sameness(audit: Audit) -> str:
+def sameness(audit: Audit) -> str:
+    """Return what the audit of a run found."""
     equal = "All schedules computed the same tokens"
     if not audit.tokens_equal:
         equal = "THE SCHEDULES DID NOT COMPUTE THE SAME TOKENS"

@@ -1,6 +1,7 @@
 """Which tiles a batch gets: shipped ones, and those that were tuned."""
 
-from itertools import pairwise
+import hashlib
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -8,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lpbench.executors.torch_engine.kernels.expert_tiles import ExpertTiles, Tile, choose_tiles
-from lpbench.executors.torch_engine.kernels.tile_table import TUNED_ROWS, TileTable, tuned_rows
+from lpbench.executors.torch_engine.kernels.tile_table import (
+    REVISION,
+    TUNED_ROWS,
+    TileTable,
+    tuned_rows,
+)
 from lpbench.shape.catalogue import find_shape
 
 QWEN, _ = find_shape("qwen3-30b-a3b")
@@ -68,3 +74,13 @@ def test_ranges_say_what_every_batch_gets(
         )
         assert own.tiles == found.tiles(rows * top_k)
         assert ("tuned" if tuned_rows(rows) in tuned else "shipped") == own.source
+
+
+def test_other_shipped_tiles_are_another_revision() -> None:
+    """Raise it with them: what was tuned against the old ones would be taken for the new."""
+    shipped = [
+        choose_tiles(pairs=pairs, num_experts=128, dtype=torch.bfloat16, mxfp4=mxfp4, major=major)
+        for pairs, mxfp4, major in product((8, 2048, 4096, 16384), (False, True), (8, 9, 10))
+    ]
+    digest = hashlib.sha256(repr(shipped).encode()).hexdigest()
+    assert (1, "41e716d105c40aac") == (REVISION, digest[:16])

@@ -5,8 +5,10 @@ those of a tuner of its kernels.
 Must not know: schedules, records, how much memory there is.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -36,6 +38,9 @@ from lpbench.plan.request import Request
 from lpbench.shape.model import ModelShape
 from lpbench.shape.precision import Precision
 from lpbench.workload.routing import RoutingDraws
+
+if TYPE_CHECKING:
+    from lpbench.executors.torch_engine.kernels.launch import TritonKernels
 
 
 def build_executor(
@@ -92,34 +97,47 @@ def build_executor(
             return torch_executor(
                 shape, weights, kernels=kernels, requests=requests, ids=ids, draws=draws
             )
-        from lpbench.executors.torch_engine.kernels.launch import (  # noqa: PLC0415 - not everywhere
-            REFUSALS,
-            TritonKernels,
-        )
-
         assert capacity is not None, "Triton's kernels take their memory ahead"
         if tiles is None:
             tiles = TileTable.of(shape, dtype=dtype, mxfp4=packed, major=major_of(device))
-        try:
+        with triton_kernels(tiles) as fused:
             return fused_executor(
                 shape,
                 weights,
                 kernels=kernels,
-                fused=TritonKernels(shape, tiles=tiles),
+                fused=fused(shape, tiles=tiles),
                 graphs=CudaGraphs(device) if captured else None,
                 requests=requests,
                 ids=ids,
                 draws=draws,
                 capacity=capacity,
             )
-        except (torch.AcceleratorError, torch.OutOfMemoryError):
+
+
+@contextmanager
+def triton_kernels(tiles: TileTable) -> Iterator["type[TritonKernels]"]:
+    """Give Triton's kernels; where they fail on tiles that were tuned, name the tuning cache.
+
+    Raises:
+        RunError: the compiler or the device did not take a kernel, and tiles were tuned.
+    """
+    from lpbench.executors.torch_engine.kernels.launch import (  # noqa: PLC0415 - not everywhere
+        REFUSALS,
+        TritonKernels,
+    )
+
+    try:
+        yield TritonKernels
+    except (torch.AcceleratorError, torch.OutOfMemoryError):
+        raise
+    except REFUSALS as error:
+        if not tiles.tuned:
             raise
-        except REFUSALS as error:
-            if not tiles.tuned:
-                raise
-            first = str(error).partition("\n")[0]
-            msg = f"the tiles in {FILE} do not run here ({first}); delete it and tune anew"
-            raise RunError(msg) from error
+        first = str(error).partition("\n")[0]
+        msg = (
+            f"the kernels failed on tiles of {FILE} ({first}); without it they run on shipped ones"
+        )
+        raise RunError(msg) from error
 
 
 def torch_executor(

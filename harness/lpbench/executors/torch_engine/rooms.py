@@ -7,7 +7,8 @@ A captured piece of the model serves every batch that fits its room; the rest of
 padding, which touches no expert and no page. Sizes are close together where a row costs most of a
 pass, and a room of prompt rows is never much larger than they are: padding goes through the dense
 matmuls. Rooms are for whole prompts as for slices of them, so that no schedule launches kernel by
-kernel what another one replays.
+kernel what another one replays. There is none for more rows than `MOST_ROWS`, nor for a crowd of
+prompts of few rows each.
 """
 
 from bisect import bisect_left

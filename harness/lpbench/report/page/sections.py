@@ -29,6 +29,7 @@ from lpbench.report.page.run import Reproduction, Run, Source, Sweep
 from lpbench.report.page.section import Block, Section
 from lpbench.report.regime import AXES, Spot, regime_notes, spots_of
 from lpbench.report.table import Table
+from lpbench.report.traffic import sameness
 from lpbench.shape.catalogue import find_shape
 
 MOST_DETAILED = 12
@@ -78,7 +79,7 @@ def _experiment_section(group: Sequence[Run], *, name: str) -> Section:
         Block(figures=told.front_figures(record), labels=told.labels(record)),
         *_verdicts(group),
         Block(pictures=pictures, words=log.notes),
-        Block(words=(told.sameness(record),) if record.audit else ()),
+        Block(words=(sameness(record.audit),) if record.audit else ()),
         Block(tables=told.ledgers(record), fold="The ledger in figures"),
         Block(figures=told.all_figures(record), labels=told.labels(record), fold="Every reading"),
         Block(text=_environment(record), fold="Experiment, machine and code"),

@@ -162,11 +162,9 @@ def _cell(one: Reading | None, first: Reading | None, write: Callable[[float], s
 
 def _beside(one: Reading, first: Reading | None) -> str:
     """Return by how much a valid value differs from the first schedule's."""
-    if first is None or first is one or not first.value or one.value is None:
+    if first is None or first is one or not first.valid_value or one.valid_value is None:
         return ""
-    if one.validity != "valid" or first.validity != "valid":
-        return ""
-    change = f"{one.value / first.value - 1:+.1%}"
+    change = f"{one.valid_value / first.valid_value - 1:+.1%}"
     return "0.0%" if change in ("+0.0%", "-0.0%") else change
 
 
@@ -229,9 +227,9 @@ def _shortest(record: Record) -> Iterator[str]:
     )
     for metric, words in (("ttft_ms_mean", "mean TTFT"), ("tbt_ms_mean", "mean TBT")):
         found = [
-            (one.value, arm.label)
+            (value, arm.label)
             for arm in record.own_arms
-            if (one := arm.metrics.get(metric)) and one.validity == "valid" and one.value
+            if metric in arm.metrics and (value := arm.metrics[metric].valid_value)
         ]
         if len(found) < 2:  # noqa: PLR2004 - there is nobody to be faster than
             continue
@@ -265,17 +263,3 @@ def ledgers(record: Record) -> tuple[Table, ...]:
     if not any(arm.ledger.modelled for arm in record.arms):
         return ()
     return ledger_tables(record.model_copy(update={"arms": record.arms[:MOST_ARMS]}))
-
-
-def sameness(record: Record) -> str:
-    """Return what the audit found; empty where there was none."""
-    found = record.audit
-    if found is None:
-        return ""
-    equal = "All schedules computed the same tokens" if found.tokens_equal else "Tokens differ"
-    return (
-        f"{equal}: audit in {found.dtype}, largest logit difference "
-        f"{found.max_abs_logit_diff:.1e} over {found.sampled_tokens} tokens, routing agreement "
-        f"{found.routing_agreement:.4%}, near ties {found.near_ties}, other disagreements "
-        f"{found.far_disagreements}."
-    )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from lpbench.analysis.comparable import is_modelled
 from lpbench.bench.listener import Listener
 from lpbench.bench.logged import (
     Iteration,
@@ -105,7 +106,7 @@ class _Drawing:
         self._found = found
         self._packets = packets
         self._listener = listener
-        self._is_modelled = record.spec.get("executor") == "roofline"
+        self._is_modelled = is_modelled(record)
         self._about = packets.process("about this trace")
         self._arms: dict[str, ArmTracks] = {}
         self._processes: dict[str, int] = {}

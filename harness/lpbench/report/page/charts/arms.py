@@ -20,7 +20,7 @@ def arms(record: Record) -> tuple[Arm, ...]:
 def valid(arm: Arm, metric: str) -> float | None:
     """Return a metric of a schedule, where it is valid."""
     reading = arm.metrics.get(metric)
-    return None if reading is None or reading.validity != "valid" else reading.value
+    return None if reading is None else reading.valid_value
 
 
 def method(record: Record, metric: str) -> str:
